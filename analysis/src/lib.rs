@@ -1,0 +1,18 @@
+//! From metrics to a verdict, as plain functions over plain data: which queries a check needs
+//! ([`queries`]), and what their answers say about the canary ([`judge`]).
+//!
+//! Asking is done elsewhere, by a metric source: nothing here knows a clock, a network or Kubernetes.
+
+mod check;
+mod query;
+mod reading;
+mod template;
+mod threshold;
+mod verdict;
+
+pub use check::{Arm, Builtin, Checks, Limit, Metric, MetricKind, Unit, Window};
+pub use query::{ArmContext, PodAddress, Profile, Query, Subject, queries};
+pub use reading::{Reading, Readings};
+pub use template::{TemplateError, lint};
+pub use threshold::judge;
+pub use verdict::{MetricVerdict, Outcome, Requests, Verdict};
