@@ -1,0 +1,160 @@
+use std::collections::BTreeMap;
+
+use analysis::Verdict;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::{Revision, Weight};
+
+/// What was seen of the world. Facts only: what they mean is decided by [`decide`](crate::decide) and [`rest`](crate::rest()).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    pub target: Target,
+    pub canary: CanaryPods,
+    pub traffic: Traffic,
+    /// The revision that the user's Service is pinned to; `None`: it selects as its owner wrote it.
+    pub pinned: Option<Revision>,
+    /// The verdict of the check that was due, if it has been made.
+    pub verdict: Option<DueVerdict>,
+    /// The oldest action that nobody has answered yet.
+    pub request: Option<Request>,
+    /// What keeps the canary from working at all: a sentence with the way out.
+    pub blocker: Option<String>,
+    pub suspended: bool,
+    /// The canary object is being deleted.
+    pub deleting: bool,
+    pub held_by: HeldBy,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    Missing,
+    Found(Workload),
+}
+
+/// The user's Deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Of its template, which may be held.
+    pub revision: Revision,
+    pub paused: bool,
+    pub replicas: u32,
+    /// The Deployment controller has seen the newest generation.
+    pub current: bool,
+    /// Its ReplicaSets by revision, those without pods too.
+    pub pods: BTreeMap<Revision, Pods>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pods {
+    pub desired: u32,
+    pub existing: u32,
+    pub ready: u32,
+    pub available: u32,
+}
+
+impl Workload {
+    pub fn of(&self, revision: &Revision) -> Pods {
+        self.pods.get(revision).copied().unwrap_or_default()
+    }
+
+    /// The only revision that has pods, if it is the only one.
+    pub fn serving(&self) -> Option<&Revision> {
+        let mut active = self.pods.iter().filter(|(_, p)| p.desired > 0 || p.existing > 0);
+        match (active.next(), active.next()) {
+            (Some((revision, _)), None) => Some(revision),
+            _ => None,
+        }
+    }
+
+    /// No pod is of another revision.
+    pub fn only(&self, revision: &Revision) -> bool {
+        self.pods.iter().all(|(r, p)| r == revision || (p.desired == 0 && p.existing == 0))
+    }
+
+    /// It has been told to run this revision, whether or not a pod has come up yet.
+    pub fn started(&self, revision: &Revision) -> bool {
+        let pods = self.of(revision);
+        (self.revision == *revision && !self.paused) || pods.desired > 0 || pods.existing > 0
+    }
+
+    /// It is on its way to another revision.
+    pub fn leaves(&self, revision: &Revision) -> bool {
+        !self.paused && self.revision != *revision
+    }
+
+    /// All pods that it should have, of this revision and no other, available.
+    pub fn rolled_to(&self, revision: &Revision) -> bool {
+        let pods = self.of(revision);
+        self.current
+            && self.serving() == Some(revision)
+            && pods.existing == self.replicas
+            && pods.available == self.replicas
+    }
+}
+
+/// The Deployment that Tidegate makes for the time of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CanaryPods {
+    /// Of its template; `None`: there is none.
+    pub revision: Option<Revision>,
+    /// Ready addresses of the canary's Service.
+    pub ready: u32,
+    /// Pods that exist, those that are going included.
+    pub existing: u32,
+    /// A container can't run and won't without a new revision: which, and why.
+    pub broken: Option<String>,
+    /// What else keeps pods from being ready.
+    pub trouble: Option<String>,
+}
+
+/// The user's route, as stored and as the traffic system says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// The canary's share; `None`: the route is as its owner wrote it.
+    pub stored: Option<Weight>,
+    /// The traffic system has accepted what is stored.
+    pub accepted: bool,
+    /// What it says if it hasn't.
+    pub trouble: Option<String>,
+    /// How long a write takes until no request is routed by the old one, at most.
+    pub settle: TimeDelta,
+}
+
+/// The verdict of one check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DueVerdict {
+    pub step: usize,
+    /// [`DueCheck::due`](crate::DueCheck::due) of the check.
+    pub due: DateTime<Utc>,
+    pub verdict: Verdict,
+}
+
+/// What a person asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub verb: Verb,
+    pub by: String,
+    pub why: String,
+    /// For this run only.
+    pub run: Option<String>,
+    /// For this step only, from 1.
+    pub step: Option<usize>,
+    /// Whether `run` is the run that is on.
+    pub names_this_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Promote,
+    Abort,
+    Retry,
+}
+
+/// Who keeps a new revision from starting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldBy {
+    /// The API server's admission policies: nothing is set at rest.
+    Policies,
+    /// `paused: true` at rest, set by us: the server can't do it by itself.
+    Pause,
+}

@@ -1,0 +1,174 @@
+use chrono::TimeDelta;
+
+use crate::{Revision, Weight};
+
+/// One attempt to take one revision from 0 to promoted: frozen when the run starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub plan: Plan,
+    /// The revision under test.
+    pub canary: Revision,
+    /// The revision that served users when the run began.
+    pub stable: Revision,
+}
+
+/// The steps of a run, rising and judgeable by construction, and the rules by which they are judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    steps: Vec<Step>,
+    pub rules: Rules,
+}
+
+/// How the steps of a plan are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// One check is counted per interval, never more.
+    pub interval: TimeDelta,
+    /// How long after a weight change nothing is measured yet.
+    pub warm_up: TimeDelta,
+    /// How many failed checks of a run end it; 0 counts as 1.
+    pub threshold: u32,
+    pub no_data: NoData,
+    /// How long pods may take to become ready, a weight to be accepted, a promoted revision to roll out.
+    pub progress_deadline: TimeDelta,
+    /// No steps, checks or holds: the revision is promoted once its pods are ready.
+    pub skip_analysis: bool,
+}
+
+impl Default for Rules {
+    /// A check each 30 s, 5 failures, 10 minutes for progress and without data (Flagger's defaults, and its habit of 30 s intervals).
+    fn default() -> Self {
+        Self {
+            interval: TimeDelta::seconds(30),
+            warm_up: TimeDelta::zero(),
+            threshold: 5,
+            no_data: NoData { deadline: TimeDelta::minutes(10), then: Blind::Rollback },
+            progress_deadline: TimeDelta::minutes(10),
+            skip_analysis: false,
+        }
+    }
+}
+
+/// One traffic share, how many passing checks it needs, and how it is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub weight: Weight,
+    /// Passing checks that end the step. None at weight 0: no request reaches the canary, so there is nothing to judge.
+    pub checks: u32,
+    pub hold: Hold,
+}
+
+/// What else a step waits for, once its checks have passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    None,
+    /// The weight stays for at least this long, counted from when it took effect.
+    For(TimeDelta),
+    /// A person promotes.
+    UntilApproved,
+}
+
+/// How long a run may go on without a usable verdict, and what happens then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoData {
+    pub deadline: TimeDelta,
+    pub then: Blind,
+}
+
+/// What a run does when it has seen nothing for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blind {
+    Rollback,
+    Hold,
+    /// Each further check without data counts as passed.
+    Promote,
+}
+
+/// Why a list of steps is no plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlanError {
+    NoSteps,
+    /// Step `step` (from 1) has a lower weight than the one before.
+    FallingWeight {
+        step: usize,
+        weight: Weight,
+        before: Weight,
+    },
+    /// Step `step` (from 1) asks for checks at weight 0.
+    ChecksWithoutTraffic {
+        step: usize,
+    },
+    /// Step `step` (from 1) routes requests to the canary, asks for no check and isn't held.
+    Unjudged {
+        step: usize,
+    },
+}
+
+impl std::fmt::Display for PlanError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoSteps => write!(f, "steps: at least one step is needed"),
+            Self::FallingWeight { step, weight, before } => write!(
+                f,
+                "steps[{}].weight: {} is below the {} of the step before; weights rise from step to step",
+                step - 1,
+                weight.percent(),
+                before.percent()
+            ),
+            Self::ChecksWithoutTraffic { step } => write!(
+                f,
+                "steps[{}].checks: no request reaches the canary at weight 0, so there is nothing to check; \
+                 remove `checks` or give the step a weight",
+                step - 1
+            ),
+            Self::Unjudged { step } => write!(
+                f,
+                "steps[{}].checks: 0 checks at a weight above 0 would go on unjudged; ask for 1 or more, or set skipAnalysis",
+                step - 1
+            ),
+        }
+    }
+}
+
+impl std::error::Error for PlanError {}
+
+impl Plan {
+    /// The steps 0, 10, 25, 50, 100, one check each where requests reach the canary.
+    pub fn default_steps() -> Vec<Step> {
+        [0, 10, 25, 50, 100]
+            .into_iter()
+            .filter_map(Weight::new)
+            .map(|weight| Step {
+                weight,
+                checks: u32::from(weight > Weight::ZERO),
+                hold: Hold::None,
+            })
+            .collect()
+    }
+
+    /// A plan of these steps under these rules.
+    ///
+    /// # Errors
+    /// When the steps are empty, fall, or ask for a judgement that can't be made.
+    pub fn new(steps: Vec<Step>, rules: Rules) -> Result<Self, PlanError> {
+        if steps.is_empty() {
+            return Err(PlanError::NoSteps);
+        }
+        let mut before = Weight::ZERO;
+        for (i, step) in steps.iter().enumerate() {
+            if step.weight < before {
+                return Err(PlanError::FallingWeight { step: i + 1, weight: step.weight, before });
+            }
+            match (step.weight == Weight::ZERO, step.checks == 0) {
+                (true, false) => return Err(PlanError::ChecksWithoutTraffic { step: i + 1 }),
+                (false, true) => return Err(PlanError::Unjudged { step: i + 1 }),
+                (true, true) | (false, false) => before = step.weight,
+            }
+        }
+        Ok(Self { steps, rules })
+    }
+
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+}

@@ -1,0 +1,361 @@
+//! The steps: pods, then weight, then checks, then holds, then the next step.
+
+use analysis::{Outcome as Found, Verdict};
+use chrono::{DateTime, Utc};
+
+use crate::decide::go_back;
+use crate::{
+    Answer, Blind, Cause, Check, Decision, Hold, Observation, Phase, Plan, Progress, Promotion,
+    PromotionStage, Reason, Request, Run, Stage, Step, Target, Timed, Verb, Weight, Workload,
+};
+
+/// How long the Service's endpoints may lag behind its selector. Nothing of the canary exists before this has passed, so its
+/// first pod is never a backend of the user's Service. (The EndpointSlice controller answers within 100 ms when idle.)
+pub(crate) const PIN_SETTLE: chrono::TimeDelta = chrono::TimeDelta::seconds(1);
+
+/// One decision about a run in its steps, after [`leave`](crate::decide) has found no reason to end them.
+pub(crate) fn decide(
+    run: &Run,
+    at: &Progress,
+    seen: &Observation,
+    request: Option<&Request>,
+    now: DateTime<Utc>,
+) -> Decision {
+    let Target::Found(target) = &seen.target else {
+        return stay(at.clone(), Reason::TargetGone { ready: seen.canary.ready });
+    };
+    let mut at = at.clone();
+    if let Some(decision) = suspension(&mut at, seen, now) {
+        return decision;
+    }
+    let Some(step) = run.plan.steps().get(at.step).copied() else {
+        return promote(at.weight, now);
+    };
+    let go = Go { run, step, target, seen, now };
+    match at.stage.at {
+        Stage::Pin => go.pin(at),
+        Stage::BringUp => go.bring_up(at),
+        Stage::Shift => go.shift(at),
+        Stage::Check(check) => go.check(at, check, request),
+    }
+}
+
+/// While suspended nothing moves and no clock runs.
+fn suspension(at: &mut Progress, seen: &Observation, now: DateTime<Utc>) -> Option<Decision> {
+    match (seen.suspended, at.suspended_since) {
+        (true, _) => {
+            at.suspended_since = at.suspended_since.or(Some(now));
+            Some(stay(at.clone(), Reason::Suspended))
+        }
+        (false, Some(since)) => {
+            let slept = now - since;
+            at.suspended_since = None;
+            at.stage.since += slept;
+            at.blind_since = at.blind_since.map(|t| t + slept);
+            if let Stage::Check(check) = &mut at.stage.at {
+                check.effective += slept;
+                check.next += slept;
+            }
+            None
+        }
+        (false, None) => None,
+    }
+}
+
+struct Go<'a> {
+    run: &'a Run,
+    step: Step,
+    target: &'a Workload,
+    seen: &'a Observation,
+    now: DateTime<Utc>,
+}
+
+impl Go<'_> {
+    fn plan(&self) -> &Plan {
+        &self.run.plan
+    }
+
+    fn pin(&self, mut at: Progress) -> Decision {
+        if self.seen.pinned.as_ref() != Some(&self.run.stable) {
+            at.stage.reached = None;
+            return stay(at, Reason::PinningService);
+        }
+        let settled = *at.stage.reached.get_or_insert(self.now) + PIN_SETTLE;
+        if self.now < settled {
+            return stay(at, Reason::PinningService).at(settled);
+        }
+        if self.plan().rules.skip_analysis {
+            return promote(at.weight, self.now);
+        }
+        at.enter(Stage::BringUp, self.now);
+        self.bring_up(at)
+    }
+
+    fn bring_up(&self, mut at: Progress) -> Decision {
+        let (ready, wanted) = (self.seen.canary.ready, self.wanted());
+        if ready >= wanted && self.seen.canary.revision.as_ref() == Some(&self.run.canary) {
+            if !self.stable_carries(self.step.weight) {
+                return stay(at, self.stable_not_ready(self.step.weight));
+            }
+            at.weight = Some(self.step.weight);
+            at.enter(Stage::Shift, self.now);
+            return stay(at, self.shifting()).at(self.now);
+        }
+        let trouble = self.seen.canary.trouble.clone();
+        let reason = Reason::BringingUp { step: self.number(&at), ready, wanted, trouble };
+        self.in_time(at, reason)
+    }
+
+    fn shift(&self, mut at: Progress) -> Decision {
+        if self.lost(&at) {
+            return self.fall_back(at);
+        }
+        let traffic = &self.seen.traffic;
+        if traffic.stored != Some(self.step.weight) || !traffic.accepted {
+            at.stage.reached = None;
+            return self.in_time(at, self.shifting());
+        }
+        let reached = *at.stage.reached.get_or_insert(self.now);
+        let effective = reached + traffic.settle + self.plan().rules.warm_up;
+        if self.step.weight > Weight::ZERO && self.now < effective {
+            let reason = Reason::WarmingUp { step: self.number(&at), weight: self.step.weight };
+            return stay(at, reason).at(effective);
+        }
+        let effective = if self.step.weight > Weight::ZERO { effective } else { reached };
+        let next = effective + self.plan().rules.interval;
+        at.enter(Stage::Check(Check { effective, next, approved: false }), self.now);
+        self.complete(at, None)
+    }
+
+    fn check(&self, mut at: Progress, mut check: Check, request: Option<&Request>) -> Decision {
+        if self.lost(&at) {
+            return self.fall_back(at);
+        }
+        let answer =
+            request.filter(|r| r.verb == Verb::Promote).map(|_| self.approve(&at, &mut check));
+        at.stage.at = Stage::Check(check);
+        let verdict =
+            self.seen.verdict.as_ref().filter(|v| v.step == at.step && v.due == check.next);
+        let decision = match verdict {
+            Some(v) => self.count(at, check, &v.verdict),
+            None => self.complete(at, None),
+        };
+        match answer {
+            Some(answer) => decision.answered(answer),
+            None => decision,
+        }
+    }
+
+    /// A promote ends the hold of a step whose checks have passed, and nothing else: it never skips a check.
+    fn approve(&self, at: &Progress, check: &mut Check) -> Answer {
+        let (passes, checks) = (at.passes, self.step.checks);
+        if passes < checks {
+            return Answer::Refused(format!(
+                "step {} has passed {passes} of {checks} checks; there is nothing to approve yet",
+                self.number(at)
+            ));
+        }
+        if self.step.hold == Hold::None {
+            return Answer::Refused(format!(
+                "step {} waits for nobody's approval",
+                self.number(at)
+            ));
+        }
+        check.approved = true;
+        Answer::Accepted
+    }
+
+    fn count(&self, mut at: Progress, mut check: Check, verdict: &Verdict) -> Decision {
+        check.next = verdict.window.end + self.plan().rules.interval;
+        at.stage.at = Stage::Check(check);
+        let (step, sentence) = (self.number(&at), verdict.sentence());
+        match verdict.outcome {
+            Found::Pass => {
+                at.blind_since = None;
+                at.passes += 1;
+                let (passes, checks) = (at.passes, self.step.checks.max(at.passes));
+                self.complete(at, Some(Reason::CheckPassed { step, passes, checks, sentence }))
+            }
+            Found::Fail if verdict.blames_canary() => {
+                at.blind_since = None;
+                self.failed(at, sentence)
+            }
+            Found::Fail => {
+                at.blind_since = None;
+                stay(at, Reason::BothArmsBad { step, sentence }).at(check.next)
+            }
+            Found::NoData => self.blind(at, check, "NoData", sentence),
+            Found::Error => self.blind(at, check, "MetricsError", sentence),
+            Found::TooEarly => self.blind(at, check, "TooEarly", sentence),
+        }
+    }
+
+    fn failed(&self, mut at: Progress, sentence: String) -> Decision {
+        at.failures += 1;
+        let (failures, threshold) = (at.failures, self.threshold());
+        if failures >= threshold {
+            return self.back(at, Cause::ChecksFailed { failures, threshold, sentence });
+        }
+        let step = self.number(&at);
+        let next = check_of(&at).map_or(self.now, |c| c.next);
+        stay(at, Reason::CheckFailed { step, failures, threshold, sentence }).at(next)
+    }
+
+    /// Silence neither passes nor fails: the weight stays where it is, until the deadline does what the plan says.
+    fn blind(
+        &self,
+        mut at: Progress,
+        check: Check,
+        outcome: &'static str,
+        sentence: String,
+    ) -> Decision {
+        let since = *at.blind_since.get_or_insert(self.now);
+        let policy = self.plan().rules.no_data;
+        let over = self.now >= since + policy.deadline;
+        let step = self.number(&at);
+        match policy.then {
+            Blind::Rollback if over => self.back(at, Cause::NoData { why: sentence }),
+            Blind::Promote if over => {
+                at.passes += 1;
+                self.complete(at, Some(Reason::NoVerdict { step, outcome, sentence }))
+            }
+            Blind::Rollback | Blind::Promote | Blind::Hold => {
+                stay(at, Reason::NoVerdict { step, outcome, sentence }).at(check.next)
+            }
+        }
+    }
+
+    /// On to the next step, if nothing holds this one. `because`: what has just happened, if it is worth saying.
+    fn complete(&self, at: Progress, because: Option<Reason>) -> Decision {
+        let Some(check) = check_of(&at) else { return stay(at, Reason::Releasing) };
+        let step = self.number(&at);
+        let weight = self.step.weight;
+        let wait = |reason, at| stay(at, because.clone().unwrap_or(reason));
+        if at.passes < self.step.checks {
+            let (passes, checks) = (at.passes, self.step.checks);
+            let decision = wait(Reason::CheckNotDue { step, passes, checks }, at);
+            // Overdue: it is being made, and its verdict wakes us.
+            return if self.now < check.next { decision.at(check.next) } else { decision };
+        }
+        let checks_go_on = |d: Decision| {
+            if weight > Weight::ZERO && self.now < check.next { d.at(check.next) } else { d }
+        };
+        let held = match self.step.hold {
+            _ if check.approved => None,
+            Hold::None => None,
+            Hold::For(hold) => (self.now < check.effective + hold).then(|| {
+                (Reason::HeldForTime { step, weight, hold }, Some(check.effective + hold))
+            }),
+            Hold::UntilApproved => Some((Reason::AwaitingApproval { step, weight }, None)),
+        };
+        if let Some((reason, until)) = held {
+            let decision = checks_go_on(wait(reason, at));
+            return match until {
+                Some(until) => decision.at(until),
+                None => decision,
+            };
+        }
+        let (ready, wanted) = (self.seen.canary.ready, self.wanted());
+        if ready < wanted {
+            return checks_go_on(stay(at, Reason::CanaryNotReady { ready, wanted }));
+        }
+        if !self.stable_carries(weight) {
+            let reason = self.stable_not_ready(weight);
+            return checks_go_on(stay(at, reason));
+        }
+        self.next_step(at, because)
+    }
+
+    fn next_step(&self, mut at: Progress, because: Option<Reason>) -> Decision {
+        let Some(next) = self.plan().steps().get(at.step + 1) else {
+            let decision = promote(at.weight, self.now);
+            return Decision { reason: because.unwrap_or(decision.reason), ..decision };
+        };
+        let reason = Reason::StepPassed {
+            step: self.number(&at),
+            weight: self.step.weight,
+            next: next.weight,
+        };
+        at.step += 1;
+        at.passes = 0;
+        at.enter(Stage::BringUp, self.now);
+        stay(at, because.unwrap_or(reason)).at(self.now)
+    }
+
+    /// No canary pod is left: its share goes back to stable at once, and comes again when pods do.
+    fn fall_back(&self, mut at: Progress) -> Decision {
+        at.failures += 1;
+        let (failures, threshold) = (at.failures, self.threshold());
+        let trouble = self.seen.canary.trouble.clone();
+        if failures >= threshold {
+            let sentence = Reason::CanaryLost { failures, threshold, trouble }.to_string();
+            return self.back(at, Cause::ChecksFailed { failures, threshold, sentence });
+        }
+        at.weight = Some(Weight::ZERO);
+        at.enter(Stage::BringUp, self.now);
+        stay(at, Reason::CanaryLost { failures, threshold, trouble }).at(self.now)
+    }
+
+    fn in_time(&self, at: Progress, reason: Reason) -> Decision {
+        let deadline = at.stage.since + self.plan().rules.progress_deadline;
+        if self.now >= deadline {
+            return self.back(at, Cause::DeadlineExceeded { waited_for: reason.to_string() });
+        }
+        stay(at, reason).at(deadline)
+    }
+
+    fn back(&self, at: Progress, cause: Cause) -> Decision {
+        go_back(self.run.stable.clone(), &Phase::Progressing(at), self.seen, cause, self.now)
+    }
+
+    fn lost(&self, at: &Progress) -> bool {
+        self.seen.canary.ready == 0 && at.weight.is_some_and(|w| w > Weight::ZERO)
+    }
+
+    fn wanted(&self) -> u32 {
+        self.step.weight.of(self.target.replicas).max(1)
+    }
+
+    fn threshold(&self) -> u32 {
+        self.plan().rules.threshold.max(1)
+    }
+
+    fn stable_carries(&self, canary: Weight) -> bool {
+        self.target.of(&self.run.stable).ready >= canary.rest().of(self.target.replicas)
+    }
+
+    fn stable_not_ready(&self, canary: Weight) -> Reason {
+        Reason::StableNotReady {
+            ready: self.target.of(&self.run.stable).ready,
+            wanted: canary.rest().of(self.target.replicas),
+        }
+    }
+
+    fn shifting(&self) -> Reason {
+        let step = self.plan().steps().iter().position(|s| *s == self.step).unwrap_or_default() + 1;
+        let trouble = self.seen.traffic.trouble.clone();
+        Reason::ShiftingTraffic { step, weight: self.step.weight, trouble }
+    }
+
+    fn number(&self, at: &Progress) -> usize {
+        at.step + 1
+    }
+}
+
+fn check_of(at: &Progress) -> Option<Check> {
+    match at.stage.at {
+        Stage::Check(check) => Some(check),
+        Stage::Pin | Stage::BringUp | Stage::Shift => None,
+    }
+}
+
+fn stay(at: Progress, reason: Reason) -> Decision {
+    Decision::new(Phase::Progressing(at), reason)
+}
+
+/// Always from 100 % on a full-size canary, whatever the plan's last weight was.
+fn promote(from: Option<Weight>, now: DateTime<Utc>) -> Decision {
+    let stage = Timed::new(PromotionStage::Fill, now);
+    let reason = Reason::FillingCanary { ready: 0, wanted: 0, trouble: None };
+    Decision::new(Phase::Promoting(Promotion { from, stage }), reason).at(now)
+}

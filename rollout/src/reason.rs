@@ -1,0 +1,313 @@
+use std::fmt;
+
+use chrono::TimeDelta;
+
+use crate::{Cause, Revision, Weight};
+
+/// Why a decision is what it is: waits included. One of these becomes the condition, the event, the log line, the metric label
+/// and what the command line says that it waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    // in the steps
+    PinningService,
+    BringingUp {
+        step: usize,
+        ready: u32,
+        wanted: u32,
+        trouble: Option<String>,
+    },
+    ShiftingTraffic {
+        step: usize,
+        weight: Weight,
+        trouble: Option<String>,
+    },
+    WarmingUp {
+        step: usize,
+        weight: Weight,
+    },
+    /// Between two checks; the last one's sentence, if there was one since the weight changed.
+    CheckNotDue {
+        step: usize,
+        passes: u32,
+        checks: u32,
+    },
+    CheckPassed {
+        step: usize,
+        passes: u32,
+        checks: u32,
+        sentence: String,
+    },
+    CheckFailed {
+        step: usize,
+        failures: u32,
+        threshold: u32,
+        sentence: String,
+    },
+    /// Stable breaks the same limit: not the canary's fault.
+    BothArmsBad {
+        step: usize,
+        sentence: String,
+    },
+    /// A check without a usable verdict, whose kind is `outcome`.
+    NoVerdict {
+        step: usize,
+        outcome: &'static str,
+        sentence: String,
+    },
+    CanaryLost {
+        failures: u32,
+        threshold: u32,
+        trouble: Option<String>,
+    },
+    CanaryNotReady {
+        ready: u32,
+        wanted: u32,
+    },
+    StableNotReady {
+        ready: u32,
+        wanted: u32,
+    },
+    HeldForTime {
+        step: usize,
+        weight: Weight,
+        hold: TimeDelta,
+    },
+    AwaitingApproval {
+        step: usize,
+        weight: Weight,
+    },
+    StepPassed {
+        step: usize,
+        weight: Weight,
+        next: Weight,
+    },
+    Suspended,
+    // in a promotion
+    FillingCanary {
+        ready: u32,
+        wanted: u32,
+        trouble: Option<String>,
+    },
+    OpeningService,
+    RollingOut {
+        available: u32,
+        wanted: u32,
+    },
+    Isolating {
+        available: u32,
+        wanted: u32,
+    },
+    ReturningTraffic,
+    ExcludingCanary,
+    RemovingCanary {
+        left: u32,
+    },
+    Releasing,
+    Succeeded {
+        revision: Revision,
+    },
+    // in a rollback
+    RollingBack {
+        cause: Cause,
+    },
+    Undoing {
+        available: u32,
+        wanted: u32,
+        left: u32,
+    },
+    NothingToReturnTo,
+    RolledBack {
+        cause: Cause,
+    },
+    TargetGone {
+        ready: u32,
+    },
+    // without a run
+    NotReady {
+        why: String,
+    },
+    AtRest {
+        revision: Revision,
+    },
+    TargetRolling,
+    StillHeld {
+        revision: Revision,
+        cause: Cause,
+    },
+    NewRevision {
+        revision: Revision,
+    },
+    WaitingToStart {
+        revision: Revision,
+        why: &'static str,
+    },
+    LettingGo,
+}
+
+impl Reason {
+    /// A stable name: condition reasons, event reasons and metric labels are these and no others.
+    #[rustfmt::skip]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::PinningService => "PinningService",
+            Self::BringingUp { .. } => "BringingUp",
+            Self::ShiftingTraffic { .. } => "ShiftingTraffic",
+            Self::WarmingUp { .. } => "WarmingUp",
+            Self::CheckNotDue { .. } => "CheckNotDue",
+            Self::CheckPassed { .. } => "CheckPassed",
+            Self::CheckFailed { .. } => "CheckFailed",
+            Self::BothArmsBad { .. } => "BothArmsBad",
+            Self::NoVerdict { outcome, .. } => outcome,
+            Self::CanaryLost { .. } => "CanaryLost",
+            Self::CanaryNotReady { .. } => "CanaryNotReady",
+            Self::StableNotReady { .. } => "StableNotReady",
+            Self::HeldForTime { .. } => "HeldForTime",
+            Self::AwaitingApproval { .. } => "AwaitingApproval",
+            Self::StepPassed { .. } => "StepPassed",
+            Self::Suspended => "Suspended",
+            Self::FillingCanary { .. } => "FillingCanary",
+            Self::OpeningService => "OpeningService",
+            Self::RollingOut { .. } => "RollingOut",
+            Self::Isolating { .. } => "Isolating",
+            Self::ReturningTraffic => "ReturningTraffic",
+            Self::ExcludingCanary => "ExcludingCanary",
+            Self::RemovingCanary { .. } => "RemovingCanary",
+            Self::Releasing => "Releasing",
+            Self::Succeeded { .. } => "Succeeded",
+            Self::RollingBack { .. } => "RollingBack",
+            Self::Undoing { .. } => "Undoing",
+            Self::NothingToReturnTo => "NothingToReturnTo",
+            Self::RolledBack { .. } => "RolledBack",
+            Self::TargetGone { .. } => "TargetGone",
+            Self::NotReady { .. } => "NotReady",
+            Self::AtRest { .. } => "AtRest",
+            Self::TargetRolling => "TargetRolling",
+            Self::StillHeld { .. } => "StillHeld",
+            Self::NewRevision { .. } => "NewRevision",
+            Self::WaitingToStart { .. } => "WaitingToStart",
+            Self::LettingGo => "LettingGo",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    #[expect(clippy::too_many_lines, reason = "one sentence for each reason, in one place")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PinningService => f.write_str("the service is being pinned to stable"),
+            Self::BringingUp { step, ready, wanted, trouble } => {
+                write!(f, "step {step}: {ready} of {wanted} canary pods ready{}", also(trouble))
+            }
+            Self::ShiftingTraffic { step, weight, trouble } => {
+                write!(f, "step {step}: {weight} written, not in effect yet{}", also(trouble))
+            }
+            Self::WarmingUp { step, weight } => {
+                write!(f, "step {step}: {weight} in effect, warming up before anything is measured")
+            }
+            Self::CheckNotDue { step, passes, checks } => {
+                write!(
+                    f,
+                    "step {step}: {passes} of {checks} checks passed, the next is not due yet"
+                )
+            }
+            Self::CheckPassed { step, passes, checks, sentence } => {
+                write!(f, "step {step}: {passes} of {checks} checks passed: {sentence}")
+            }
+            Self::CheckFailed { step, failures, threshold, sentence } => {
+                write!(f, "step {step}: failed check {failures} of {threshold}: {sentence}")
+            }
+            Self::BothArmsBad { step, sentence } => {
+                write!(f, "step {step}: held, stable is as bad as the canary: {sentence}")
+            }
+            Self::NoVerdict { step, sentence, .. } => write!(f, "step {step}: held: {sentence}"),
+            Self::CanaryLost { failures, threshold, trouble } => write!(
+                f,
+                "no canary pod is ready, its traffic went back to stable (counts as failed check {failures} of {threshold}){}",
+                also(trouble)
+            ),
+            Self::CanaryNotReady { ready, wanted } => {
+                write!(f, "held: {ready} of {wanted} canary pods ready")
+            }
+            Self::StableNotReady { ready, wanted } => {
+                write!(
+                    f,
+                    "held: stable has {ready} of {wanted} pods ready, which is not the canary's fault"
+                )
+            }
+            Self::HeldForTime { step, weight, hold } => {
+                write!(f, "step {step}: stays at {weight} for {}", span(*hold))
+            }
+            Self::AwaitingApproval { step, weight } => {
+                write!(f, "step {step}: waits at {weight} until someone promotes")
+            }
+            Self::StepPassed { step, weight, next } => {
+                write!(f, "step {step} passed at {weight}, next is {next}")
+            }
+            Self::Suspended => f.write_str("suspended: nothing moves until spec.suspend is false"),
+            Self::FillingCanary { ready, wanted, trouble } => write!(
+                f,
+                "promoting: {ready} of {wanted} canary pods ready to take everything{}",
+                also(trouble)
+            ),
+            Self::OpeningService => f.write_str("promoting: the service selects all pods again"),
+            Self::RollingOut { available, wanted } => write!(
+                f,
+                "promoting: the deployment rolls out, {available} of {wanted} pods available; the canary serves meanwhile"
+            ),
+            Self::Isolating { available, wanted } => write!(
+                f,
+                "promoting: interrupted by a newer revision, {available} of {wanted} pods of this one available"
+            ),
+            Self::ReturningTraffic => {
+                f.write_str("finalising: traffic moves from the canary's pods to the deployment's")
+            }
+            Self::ExcludingCanary => f.write_str("finalising: the canary's pods leave the service"),
+            Self::RemovingCanary { left } => write!(f, "{left} canary pods are going"),
+            Self::Releasing => f.write_str("service and route are being given back"),
+            Self::Succeeded { revision } => write!(f, "revision {revision} is promoted"),
+            Self::RollingBack { cause } => write!(f, "rolling back: {cause}"),
+            Self::Undoing { available, wanted, left } => write!(
+                f,
+                "rolling back: {available} of {wanted} pods of the old revision available, {left} of the new one left"
+            ),
+            Self::NothingToReturnTo => {
+                f.write_str("rolling back: held, stable has no ready pod to take the traffic")
+            }
+            Self::RolledBack { cause } => write!(f, "rolled back: {cause}"),
+            Self::TargetGone { ready } => write!(
+                f,
+                "the deployment is gone; {ready} canary pods serve until it is back or the canary object is deleted"
+            ),
+            Self::NotReady { why } => f.write_str(why),
+            Self::AtRest { revision } => write!(f, "revision {revision} serves everything"),
+            Self::TargetRolling => {
+                f.write_str("the deployment is rolling out; waiting until it has")
+            }
+            Self::StillHeld { revision, cause } => write!(
+                f,
+                "revision {revision} stays held: {cause}; revert it where it is kept, write a newer one, or retry"
+            ),
+            Self::NewRevision { revision } => write!(f, "new revision {revision}"),
+            Self::WaitingToStart { revision, why } => {
+                write!(f, "revision {revision} is held and waits: {why}")
+            }
+            Self::LettingGo => f.write_str("the canary object is being deleted"),
+        }
+    }
+}
+
+fn also(trouble: &Option<String>) -> String {
+    trouble.as_ref().map(|t| format!("; {t}")).unwrap_or_default()
+}
+
+/// `90s` as `1m30s`: whole seconds, the two largest units are enough for a person.
+fn span(d: TimeDelta) -> String {
+    let s = d.num_seconds().max(0);
+    match (s / 3600, s / 60 % 60, s % 60) {
+        (0, 0, s) => format!("{s}s"),
+        (0, m, 0) => format!("{m}m"),
+        (0, m, s) => format!("{m}m{s}s"),
+        (h, 0, _) => format!("{h}h"),
+        (h, m, _) => format!("{h}h{m}m"),
+    }
+}
