@@ -26,6 +26,13 @@ pub struct Limit {
     pub max: Option<f64>,
 }
 
+/// How far a value is beyond a limit, always more than 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Breach {
+    Above(f64),
+    Below(f64),
+}
+
 /// How a value is written for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -48,7 +55,7 @@ pub enum Builtin {
 #[derive(Clone, Debug, PartialEq)]
 pub enum MetricKind {
     Builtin(Builtin),
-    /// PromQL as a template; see [`crate::lint`] for the names it may use.
+    /// `PromQL` as a template; see [`crate::lint`] for the names it may use.
     Custom {
         query: String,
         variables: BTreeMap<String, String>,
@@ -76,6 +83,16 @@ impl Window {
     /// Never negative.
     pub fn length(&self) -> TimeDelta {
         (self.end - self.start).max(TimeDelta::zero())
+    }
+}
+
+impl Limit {
+    pub(crate) fn breach(&self, value: f64) -> Option<Breach> {
+        match (self.min, self.max) {
+            (Some(min), _) if value < min => Some(Breach::Below(min - value)),
+            (_, Some(max)) if value > max => Some(Breach::Above(value - max)),
+            _ => None,
+        }
     }
 }
 

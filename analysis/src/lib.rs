@@ -6,12 +6,13 @@
 mod check;
 mod query;
 mod reading;
+mod sentence;
 mod template;
 mod threshold;
 mod verdict;
 
 pub use check::{Arm, Builtin, Checks, Limit, Metric, MetricKind, Unit, Window};
-pub use query::{ArmContext, PodAddress, Profile, Query, Subject, queries};
+pub use query::{ArmContext, PodAddress, Profile, Query, QueryError, Subject, queries};
 pub use reading::{Reading, Readings};
 pub use template::{TemplateError, lint};
 pub use threshold::judge;

@@ -2,11 +2,11 @@
 
 use crate::check::{Limit, Unit, Window};
 
-/// In order of precedence: the worst of its parts is what a verdict says.
+/// In order of precedence: a verdict is the worst of its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     Pass,
-    /// Too few requests to say anything.
+    /// Too few requests to say anything yet.
     TooEarly,
     /// The source answers, but knows nothing about it.
     NoData,
@@ -21,11 +21,13 @@ pub struct Requests {
     pub outcome: Outcome,
     /// In the window; `None` where there is no number.
     pub canary: Option<f64>,
+    /// `None` also where stable was not asked about.
     pub stable: Option<f64>,
-    /// Needed per arm.
+    /// Needed of each arm that was asked about; 0 when nothing rests on requests.
     pub min: u64,
+    /// The canary's, as it was asked.
     pub query: String,
-    /// Why there is no number.
+    /// Why there is no number where one is needed.
     pub note: Option<String>,
 }
 
@@ -38,7 +40,7 @@ pub struct MetricVerdict {
     pub stable: Option<f64>,
     pub limit: Limit,
     pub unit: Unit,
-    /// Failed, and stable does not break the same limit about as much.
+    /// It fails, and stable does not break the same limit about as much.
     pub blames_canary: bool,
     /// The canary's, as it was asked.
     pub query: String,
@@ -52,17 +54,19 @@ pub struct Verdict {
     pub outcome: Outcome,
     pub window: Window,
     pub requests: Requests,
+    /// In the order of the checks.
     pub metrics: Vec<MetricVerdict>,
 }
 
 impl Verdict {
-    /// The verdict in one line, with numbers.
+    /// The verdict in one line, with numbers: `p99 812 ms > 500 ms (stable 415 ms), 1,204 requests
+    /// in 1m`. The same verdict always reads the same.
     pub fn sentence(&self) -> String {
-        String::new()
+        crate::sentence::of(self)
     }
 
-    /// Whether at least one failing metric is the canary's own fault: stable does not break the
-    /// same limit about as much.
+    /// Whether at least one failing metric is the canary's own doing. False for a failure that both
+    /// arms share: something else is wrong, and rolling back would not mend it.
     pub fn blames_canary(&self) -> bool {
         self.metrics.iter().any(|metric| metric.blames_canary)
     }
