@@ -1,0 +1,283 @@
+use std::collections::BTreeMap;
+
+use kube::core::Duration;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::CanaryStatus;
+use crate::schema;
+
+/// A Deployment whose new revisions are tried on a share of the traffic before everybody gets them.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "tidegate.dev",
+    version = "v1alpha1",
+    kind = "Canary",
+    plural = "canaries",
+    namespaced,
+    shortname = "tgc",
+    category = "tidegate",
+    status = "CanaryStatus",
+    derive = "PartialEq",
+    doc = "A Deployment whose new revisions are tried on a share of the traffic before everybody gets them.",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.step"),
+    printcolumn(name = "Weight", type_ = "integer", json_path = ".status.traffic.intended"),
+    printcolumn(name = "Waiting for", type_ = "string", json_path = ".status.waitingFor.message"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct CanarySpec {
+    /// The workload whose new revisions are judged. It stays its owner's: never copied, renamed or restarted.
+    pub target_ref: TargetRef,
+    /// What carries the traffic.
+    pub traffic: Traffic,
+    /// The traffic shares that a new revision goes through, rising. Default: 0, 10, 25, 50, 100.
+    #[serde(default = "schema::default_steps")]
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(validation = Rule::new("self.map(s, s.weight).isSorted()").message("steps: weights rise from step to step; put the steps in order of weight"))]
+    pub steps: Vec<Step>,
+    /// How each step is judged.
+    #[serde(default)]
+    pub analysis: Analysis,
+    /// How long the canary's pods may take to become ready, a weight to be accepted, a promoted revision to roll out.
+    #[serde(default = "schema::ten_minutes")]
+    #[schemars(schema_with = "schema::duration")]
+    pub progress_deadline: Duration,
+    /// While true nothing moves: a new revision waits, a run stays at its weight. An abort still works.
+    #[serde(default)]
+    pub suspend: bool,
+    /// Promote a new revision as soon as its pods are ready: no steps, no checks, no holds. For the run that starts next.
+    #[serde(default)]
+    pub skip_analysis: bool,
+}
+
+/// The Deployment that the user owns.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self == oldSelf").message("targetRef: can't be changed; delete this canary and create another"))]
+pub struct TargetRef {
+    #[serde(default)]
+    pub api_version: AppsVersion,
+    #[serde(default)]
+    pub kind: DeploymentKind,
+    /// At most 56 characters: the canary's Deployment is called after it, with `-canary` behind.
+    #[schemars(length(min = 1, max = 56))]
+    pub name: String,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AppsVersion {
+    #[default]
+    #[serde(rename = "apps/v1")]
+    AppsV1,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeploymentKind {
+    #[default]
+    Deployment,
+}
+
+/// The user's Service, and the route if there is none.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Traffic {
+    /// What clients call. HTTPRoutes of this namespace that name it are found, and split for the time of a run.
+    pub service: ServiceRef,
+    /// Only if no HTTPRoute names the Service: one is created and owned by this canary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<ManagedRoute>,
+}
+
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.name == oldSelf.name").message("traffic.service.name: can't be changed; delete this canary and create another"))]
+pub struct ServiceRef {
+    /// At most 56 characters: the canary's Service is called after it, with `-canary` behind.
+    #[schemars(length(min = 1, max = 56))]
+    pub name: String,
+    /// Which of the Service's ports a route of ours names. Default: its only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
+}
+
+/// An HTTPRoute that Tidegate creates and owns.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ManagedRoute {
+    #[schemars(length(min = 1, max = 8))]
+    pub gateways: Vec<GatewayRef>,
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub hosts: Vec<String>,
+}
+
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayRef {
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Default: the canary's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub section_name: Option<String>,
+}
+
+/// One traffic share, and what it takes to leave it.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.checks) || self.weight > 0 || self.checks == 0").message("steps: no request reaches the canary at weight 0, so there is nothing to check; remove checks or give the step a weight"))]
+#[x_kube(validation = Rule::new("!has(self.checks) || self.weight == 0 || self.checks > 0").message("steps: 0 checks at a weight above 0 would go on unjudged; ask for 1 or more, or set skipAnalysis"))]
+pub struct Step {
+    /// The canary's share of the traffic, in percent.
+    #[schemars(range(min = 0, max = 100))]
+    pub weight: u8,
+    /// Passing checks that end the step. Default: 1, and none at weight 0, where no request reaches the canary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub checks: Option<u32>,
+    /// What else is waited for once the checks have passed. They go on meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+}
+
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.for) != (has(self.untilApproved) && self.untilApproved)").message("steps[].hold: set either for or untilApproved: true"))]
+pub struct Hold {
+    /// The weight stays for at least this long, counted from when it took effect.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::duration")]
+    pub span: Option<Duration>,
+    /// Until someone promotes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_approved: Option<bool>,
+}
+
+/// How a step is judged: each check looks at all metrics over one interval.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("duration(self.interval) >= duration('1s')").message("analysis.interval: at least 1s"))]
+pub struct Analysis {
+    /// One check is counted per interval, never more, and looks at that long. At least 1s; no less than four scrapes.
+    #[schemars(schema_with = "schema::duration")]
+    #[serde(default = "schema::thirty_seconds")]
+    pub interval: Duration,
+    /// How long after a weight change nothing is measured yet.
+    #[schemars(schema_with = "schema::duration")]
+    #[serde(default = "schema::no_time")]
+    pub warm_up: Duration,
+    /// How many failed checks of a run end it.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(default = "schema::five")]
+    pub threshold: u32,
+    /// Requests that each arm must have had in the window; fewer say nothing.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    #[serde(default = "schema::fifty")]
+    pub min_requests: u64,
+    /// How long a run may go on without a usable check, and what happens then.
+    #[serde(default)]
+    pub no_data: NoData,
+    /// What is measured. Default: at least 99 % of the requests succeed, and the 99th percentile takes at most 500 ms.
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[serde(default = "schema::default_metrics")]
+    pub metrics: Vec<Metric>,
+}
+
+impl Default for Analysis {
+    fn default() -> Self {
+        Self {
+            interval: schema::thirty_seconds(),
+            warm_up: schema::no_time(),
+            threshold: schema::five(),
+            min_requests: schema::fifty(),
+            no_data: NoData::default(),
+            metrics: schema::default_metrics(),
+        }
+    }
+}
+
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NoData {
+    #[schemars(schema_with = "schema::duration")]
+    pub deadline: Duration,
+    pub then: NoDataThen,
+}
+
+impl Default for NoData {
+    fn default() -> Self {
+        Self { deadline: schema::ten_minutes(), then: NoDataThen::Rollback }
+    }
+}
+
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NoDataThen {
+    #[default]
+    Rollback,
+    Hold,
+    Promote,
+}
+
+/// A number about the canary, and what it may be.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(has(self.builtin) ? 1 : 0) + (has(self.query) ? 1 : 0) + (has(self.templateRef) ? 1 : 0) == 1").message("analysis.metrics[]: set exactly one of builtin, query and templateRef"))]
+#[x_kube(validation = Rule::new("has(self.quantile) == (has(self.builtin) && self.builtin == 'request-duration')").message("analysis.metrics[].quantile: goes with builtin: request-duration, which needs it"))]
+#[x_kube(validation = Rule::new("!has(self.variables) || !has(self.builtin)").message("analysis.metrics[].variables: a builtin metric has none; remove them"))]
+pub struct Metric {
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// A metric whose query comes with the traffic system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builtin: Option<Builtin>,
+    /// Of `request-duration`: 0.95 for the 95th percentile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.01, max = 0.9999))]
+    pub quantile: Option<f64>,
+    /// PromQL that returns one number, as a template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub query: Option<String>,
+    /// A `MetricTemplate` of this namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_ref: Option<TemplateRef>,
+    /// What `{{ variables.x }}` stands for in the query.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub variables: BTreeMap<String, String>,
+    pub limit: Limit,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Builtin {
+    /// Requests that were not answered with a 5xx, in percent.
+    RequestSuccessRate,
+    /// Time to answer, in milliseconds.
+    RequestDuration,
+}
+
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct TemplateRef {
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// What a value may be, both ends included.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq)]
+#[x_kube(validation = Rule::new("has(self.min) || has(self.max)").message("analysis.metrics[].limit: set min, max or both; a metric without a limit judges nothing"))]
+#[x_kube(validation = Rule::new("!has(self.min) || !has(self.max) || self.min <= self.max").message("analysis.metrics[].limit: min is above max"))]
+pub struct Limit {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+}

@@ -1,0 +1,41 @@
+//! What users write and see: the custom resources, their validation, and the way between the wire and the state machine.
+
+#![expect(unreachable_pub, reason = "the schema derive repeats each type inside a function")]
+
+mod action;
+mod canary;
+mod cursor;
+mod parse;
+mod run;
+mod schema;
+mod status;
+mod template;
+
+pub use action::{ActionState, ActionStatus, ActionVerb, CanaryAction, CanaryActionSpec};
+pub use canary::{
+    Analysis, AppsVersion, Builtin, Canary, CanarySpec, DeploymentKind, GatewayRef, Hold, Limit,
+    ManagedRoute, Metric, NoData, NoDataThen, ServiceRef, Step, TargetRef, TemplateRef, Traffic,
+};
+pub use cursor::{Cursor, CursorError};
+pub use parse::{Invalid, Parsed, parse, plan_of};
+pub use run::{CanaryRun, CanaryRunSpec, CanaryRunStatus, Entry, PlanSpec};
+pub use schema::crds;
+pub use status::{CanaryStatus, Condition, MetricStatus, RunSummary, TrafficStatus, WaitingFor};
+pub use template::{MetricTemplate, MetricTemplateSpec};
+
+/// The API group of everything that Tidegate defines.
+pub const GROUP: &str = "tidegate.dev";
+/// Who writes, in `managedFields`. The guard policy lets only this manager start a held revision.
+pub const FIELD_MANAGER: &str = "tidegate";
+/// On the target: the canary that holds its new revisions.
+pub const CANARY_LABEL: &str = "tidegate.dev/canary";
+/// On the canary's pods, Deployment and Service: `canary`.
+pub const ROLE_LABEL: &str = "tidegate.dev/role";
+/// On the user's Service during a run: the `pod-template-hash` that it is pinned to.
+pub const PIN_LABEL: &str = "tidegate.dev/stable-hash";
+/// On the canary's Deployment: the revision of the template that it was made from.
+pub const REVISION_ANNOTATION: &str = "tidegate.dev/revision";
+/// On a Canary: letting go is not over yet.
+pub const FINALIZER: &str = "tidegate.dev/let-go";
+/// What the canary's Deployment and Service are called after the target and the user's Service.
+pub const SUFFIX: &str = "-canary";
