@@ -170,9 +170,9 @@ pub struct Analysis {
     #[serde(default = "schema::thirty_seconds")]
     pub interval: Duration,
     /// How long after a weight change nothing is measured yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::duration")]
-    #[serde(default = "schema::no_time")]
-    pub warm_up: Duration,
+    pub warm_up: Option<Duration>,
     /// How many failed checks of a run end it.
     #[schemars(range(min = 1, max = 1000))]
     #[serde(default = "schema::five")]
@@ -195,7 +195,7 @@ impl Default for Analysis {
     fn default() -> Self {
         Self {
             interval: schema::thirty_seconds(),
-            warm_up: schema::no_time(),
+            warm_up: None,
             threshold: schema::five(),
             min_requests: schema::fifty(),
             no_data: NoData::default(),

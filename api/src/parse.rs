@@ -67,7 +67,10 @@ pub fn parse(spec: &PlanSpec) -> Result<Parsed, Invalid> {
     let Analysis { interval, warm_up, threshold, min_requests, no_data, metrics } = &spec.analysis;
     let rules = Rules {
         interval: positive("analysis.interval", *interval, TimeDelta::seconds(1))?,
-        warm_up: positive("analysis.warmUp", *warm_up, TimeDelta::zero())?,
+        warm_up: match warm_up {
+            Some(warm_up) => positive("analysis.warmUp", *warm_up, TimeDelta::zero())?,
+            None => TimeDelta::zero(),
+        },
         threshold: *threshold,
         no_data: rollout::NoData {
             deadline: positive("analysis.noData.deadline", no_data.deadline, TimeDelta::zero())?,

@@ -1,4 +1,6 @@
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
 use kube::CustomResourceExt;
 use kube::core::Duration;
 use schemars::{Schema, SchemaGenerator, json_schema};
@@ -8,14 +10,34 @@ use crate::{Canary, CanaryAction, CanaryRun, MetricTemplate};
 
 /// The definitions of all our resources, as `deploy/crds/` has them.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![Canary::crd(), CanaryRun::crd(), CanaryAction::crd(), MetricTemplate::crd()]
+    let mut crds =
+        vec![Canary::crd(), CanaryRun::crd(), CanaryAction::crd(), MetricTemplate::crd()];
+    for version in crds.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
+        if let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
+            drop_unsigned(schema);
+        }
+    }
+    crds
 }
 
-/// `1m30s`: whole numbers of hours, minutes, seconds and milliseconds, largest first.
+/// The API server knows no unsigned formats, and says so in a warning to whoever applies them.
+fn drop_unsigned(schema: &mut JSONSchemaProps) {
+    if schema.format.as_deref().is_some_and(|f| f.starts_with("uint")) {
+        schema.format = None;
+    }
+    for property in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
+        drop_unsigned(property);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        drop_unsigned(items);
+    }
+}
+
+/// `1m30s`: what Go's `time.ParseDuration` reads, without a sign.
 pub(crate) fn duration(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
-        "pattern": "^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$",
+        "pattern": r"^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$",
         "minLength": 2,
         "maxLength": 24,
     })
@@ -31,10 +53,6 @@ pub(crate) fn ten_minutes() -> Duration {
 
 pub(crate) fn thirty_seconds() -> Duration {
     seconds(30)
-}
-
-pub(crate) fn no_time() -> Duration {
-    seconds(0)
 }
 
 /// Failed checks that end a run.
