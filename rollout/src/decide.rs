@@ -1,8 +1,8 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    Cause, Observation, Orphan, Outcome, Phase, PromotionStage, Reason, Request, Retreat, Revision,
-    Run, Target, Verb, progress, promotion, retreat,
+    Cause, Observation, Orphan, Outcome, Phase, Promotion, PromotionStage, Reason, Request,
+    Retreat, Revision, Run, Target, Timed, Verb, Weight, progress, promotion, retreat,
 };
 
 /// What comes next, and why.
@@ -14,7 +14,7 @@ pub struct Decision {
     pub reason: Reason,
     /// When to look again though nothing has happened; `None`: only an event can change anything.
     pub look_again_at: Option<DateTime<Utc>>,
-    /// What became of the request that was seen, if there was one.
+    /// What became of the request that was seen; never `None` if there was one.
     pub answer: Option<Answer>,
 }
 
@@ -44,57 +44,71 @@ impl Decision {
 
 /// Pure and total: no clock, no I/O, no randomness, no error, no panic.
 pub fn decide(run: &Run, phase: &Phase, seen: &Observation, now: DateTime<Utc>) -> Decision {
-    let refusal = seen.request.as_ref().and_then(|r| refuse(r, run, phase, seen));
-    let request = if refusal.is_none() { seen.request.as_ref() } else { None };
-    let left = leave(run, phase, seen, request, now);
-    let decision = left.unwrap_or_else(|| match phase {
+    let settled = seen.request.as_ref().and_then(|r| answer(r, run, phase, seen));
+    let request = seen.request.as_ref().filter(|_| settled.is_none());
+    let mut decision = leave(run, phase, seen, request, now).unwrap_or_else(|| match phase {
         Phase::Progressing(at) => progress::decide(run, at, seen, request, now),
         Phase::Promoting(at) => promotion::decide(run, at, seen, now),
         Phase::RollingBack(at) => retreat::decide(run, at, seen, now),
-        Phase::Orphaned(at) => orphaned(at, seen, now),
+        Phase::Orphaned(at) => orphaned(run, at, seen, now),
         Phase::Ended(outcome) => Decision::new(phase.clone(), outcome.reason(run)),
     });
-    match refusal {
-        Some(why) => decision.answered(Answer::Refused(why)),
-        None => decision,
+    if let Some(answer) = settled {
+        decision.answer = Some(answer);
+    } else if request.is_some() && decision.answer.is_none() {
+        // Never left for later: it was asked of what the person saw.
+        decision.answer = Some(Answer::Refused(format!("not now: {}", decision.reason)));
+    }
+    decision
+}
+
+/// The answer to a request that changes nothing: it can't be met, or has been met already. `None` for every other.
+fn answer(request: &Request, run: &Run, phase: &Phase, seen: &Observation) -> Option<Answer> {
+    let refused = |why: &str| Some(Answer::Refused(why.to_owned()));
+    if !request.names_this_run {
+        let named = request.run.as_deref().unwrap_or_default();
+        return refused(&format!("run {named} is not the run that is on"));
+    }
+    match (request.verb, phase) {
+        // Met before a restart that lost the answer.
+        (
+            Verb::Abort,
+            Phase::RollingBack(Retreat { cause, .. }) | Phase::Ended(Outcome::Failed(cause)),
+        ) if *cause == aborted(request) => Some(Answer::Accepted),
+        (_, Phase::Ended(_)) => refused("the run has ended"),
+        (Verb::Retry, _) => refused("the run is still on; abort it first"),
+        (Verb::Promote, Phase::Progressing(p)) => {
+            let is = p.step + 1;
+            let asked = request.step.filter(|asked| *asked != is)?;
+            refused(&format!("step {asked} was seen, but the run is at step {is}; look again"))
+        }
+        (Verb::Promote, Phase::Promoting(_)) => refused("the run is being promoted already"),
+        (Verb::Promote | Verb::Abort, Phase::RollingBack(_)) => {
+            refused("the run is being rolled back already")
+        }
+        (Verb::Promote | Verb::Abort, Phase::Orphaned(_)) => {
+            refused("the deployment is gone; the canary serves until it is back")
+        }
+        (Verb::Abort, Phase::Promoting(p)) if p.stage.at >= PromotionStage::Remove => {
+            refused("the revision serves everything already; revert it where it is kept")
+        }
+        (Verb::Abort, Phase::Promoting(p)) if p.started() && !returnable(run, seen) => {
+            refused("the old revision's ReplicaSet is gone; revert it where it is kept")
+        }
+        (Verb::Abort, Phase::Progressing(_) | Phase::Promoting(_)) => None,
     }
 }
 
-/// Why a request can't be met now.
-fn refuse(request: &Request, run: &Run, phase: &Phase, seen: &Observation) -> Option<String> {
-    if !request.names_this_run {
-        let named = request.run.as_deref().unwrap_or_default();
-        return Some(format!("run {named} is not the run that is on"));
+fn aborted(request: &Request) -> Cause {
+    Cause::Aborted { by: request.by.clone(), why: request.why.clone() }
+}
+
+/// `revisionHistoryLimit: 0` leaves nothing to go back to, once the new revision has rolled out.
+pub(crate) fn returnable(run: &Run, seen: &Observation) -> bool {
+    match &seen.target {
+        Target::Found(target) => target.remembers(&run.stable),
+        Target::Missing => true,
     }
-    let why = match (request.verb, phase) {
-        (_, Phase::Ended(_)) => "the run has ended",
-        (Verb::Retry, _) => "the run is still on; abort it first",
-        (Verb::Promote, Phase::Progressing(p)) => {
-            let is = p.step + 1;
-            return request.step.filter(|asked| *asked != is).map(|asked| {
-                format!("step {asked} was seen, but the run is at step {is}; look again")
-            });
-        }
-        (Verb::Promote, Phase::Promoting(_)) => "the run is being promoted already",
-        (Verb::Promote | Verb::Abort, Phase::RollingBack(_)) => {
-            "the run is being rolled back already"
-        }
-        (Verb::Promote | Verb::Abort, Phase::Orphaned(_)) => {
-            "the deployment is gone; the canary serves until it is back"
-        }
-        (Verb::Abort, Phase::Progressing(_)) => return None,
-        (Verb::Abort, Phase::Promoting(p)) => match &seen.target {
-            _ if p.stage.at >= PromotionStage::Remove => {
-                "the revision serves everything already; revert it where it is kept"
-            }
-            // revisionHistoryLimit: 0 leaves nothing to go back to.
-            Target::Found(t) if p.started() && !t.pods.contains_key(&run.stable) => {
-                "the old revision's ReplicaSet is gone; revert it where it is kept"
-            }
-            Target::Found(_) | Target::Missing => return None,
-        },
-    };
-    Some(why.to_owned())
 }
 
 /// What ends a phase whatever it is doing: the world has changed under it, or a person says so.
@@ -105,42 +119,58 @@ fn leave(
     request: Option<&Request>,
     now: DateTime<Utc>,
 ) -> Option<Decision> {
-    let progressing = match phase {
-        Phase::Progressing(_) => true,
-        Phase::Promoting(p) if p.stage.at < PromotionStage::Remove => false,
+    let promotion = match phase {
+        Phase::Progressing(_) => None,
+        Phase::Promoting(p) if p.stage.at < PromotionStage::Remove => Some(p),
         Phase::Promoting(_) | Phase::RollingBack(_) | Phase::Orphaned(_) | Phase::Ended(_) => {
             return None;
         }
     };
     let back = |cause| Some(go_back(run.stable.clone(), phase, seen, cause, now));
     let Target::Found(target) = &seen.target else {
-        if seen.deleting {
-            return back(Cause::Deleted); // nobody is left to serve for
-        }
-        let next = Phase::Orphaned(Orphan { weight: phase.weight(), since: now });
-        return Some(Decision::new(next, Reason::TargetGone { ready: seen.canary.ready }));
+        return match seen.canary.ready {
+            _ if seen.deleting => back(Cause::Deleted),
+            0 => back(Cause::Recreated),
+            ready => {
+                let next = Phase::Orphaned(Orphan { weight: phase.weight(), since: now });
+                Some(Decision::new(next, Reason::TargetGone { ready }))
+            }
+        };
     };
-    if let Some(Request { verb: Verb::Abort, by, why, .. }) = request {
-        let cause = Cause::Aborted { by: by.clone(), why: why.clone() };
-        return back(cause).map(|d| d.answered(Answer::Accepted));
+    if let Some(request) = request.filter(|r| r.verb == Verb::Abort) {
+        return back(aborted(request)).map(|d| d.answered(Answer::Accepted));
     }
-    if target.started(&run.canary) {
-        // A judged revision is rolled out to its end; one that isn't has no business there.
-        return if progressing { back(Cause::StartedByOthers) } else { None };
-    }
-    if seen.deleting {
-        return back(Cause::Deleted);
-    }
-    if target.revision == run.stable {
+    let started = target.started(&run.canary);
+    if target.revision == run.stable && (!started || target.remembers(&run.stable)) {
         return back(Cause::Reverted);
     }
-    if target.revision != run.canary {
-        return back(Cause::Superseded { by: target.revision.clone() });
+    match promotion {
+        // It has been judged: what others have started is rolled out to its end.
+        Some(p) if started => (!p.started()).then(|| roll(p, now)),
+        None if started => back(Cause::StartedByOthers),
+        _ if seen.deleting => back(Cause::Deleted),
+        _ if target.revision != run.canary => {
+            back(Cause::Superseded { by: target.revision.clone() })
+        }
+        _ => back(Cause::CannotRun { why: unfit(promotion, seen)? }),
     }
-    match &seen.canary.broken {
-        Some(why) => back(Cause::CannotRun { why: why.clone() }),
-        None => None,
-    }
+}
+
+/// Why the canary can't go on, if it can't. In a promotion there is no step left to begin again.
+fn unfit(promotion: Option<&Promotion>, seen: &Observation) -> Option<String> {
+    let lost = promotion.is_some_and(|p| !p.started() && p.weight() > Some(Weight::ZERO))
+        && seen.canary.ready == 0;
+    let no_pod = || {
+        let trouble = seen.canary.trouble.as_deref().unwrap_or("the pods are gone");
+        format!("no canary pod was ready while the canary served: {trouble}")
+    };
+    seen.canary.broken.clone().or_else(|| lost.then(no_pod))
+}
+
+fn roll(promotion: &Promotion, now: DateTime<Utc>) -> Decision {
+    let stage = Timed::new(PromotionStage::Roll, now);
+    let next = Phase::Promoting(Promotion { stage, ..promotion.clone() });
+    Decision::new(next, Reason::OpeningService).at(now)
 }
 
 /// The way back from any phase.
@@ -151,20 +181,19 @@ pub(crate) fn go_back(
     cause: Cause,
     now: DateTime<Utc>,
 ) -> Decision {
-    let retreat = Retreat::from(phase.weight(), to, seen, cause.clone(), now);
+    let retreat = Retreat::from(phase, to, seen, cause.clone(), now);
     Decision::new(Phase::RollingBack(retreat), Reason::RollingBack { cause }).at(now)
 }
 
 /// Whatever the owner puts in the place of a deleted target has been started by them: traffic goes there once it has rolled out.
-fn orphaned(orphan: &Orphan, seen: &Observation, now: DateTime<Utc>) -> Decision {
+fn orphaned(run: &Run, orphan: &Orphan, seen: &Observation, now: DateTime<Utc>) -> Decision {
     let phase = Phase::Orphaned(orphan.clone());
+    let cause = if seen.deleting { Cause::Deleted } else { Cause::Recreated };
     match &seen.target {
-        Target::Found(t) if t.replicas > 0 && t.rolled_to(&t.revision) => {
-            go_back(t.revision.clone(), &phase, seen, Cause::Recreated, now)
+        Target::Found(t) if t.rolled_to(&t.revision) => {
+            go_back(t.revision.clone(), &phase, seen, cause, now)
         }
-        Target::Found(_) | Target::Missing if seen.deleting => {
-            go_back(Revision::new(""), &phase, seen, Cause::Deleted, now)
-        }
+        Target::Missing if seen.deleting => go_back(run.stable.clone(), &phase, seen, cause, now),
         Target::Found(_) | Target::Missing => {
             Decision::new(phase, Reason::TargetGone { ready: seen.canary.ready })
         }

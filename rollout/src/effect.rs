@@ -1,4 +1,6 @@
-use crate::{Phase, PromotionStage, RetreatStage, Revision, Run, Stage, Weight};
+use crate::{
+    Phase, Progress, Promotion, PromotionStage, Retreat, RetreatStage, Revision, Run, Stage, Weight,
+};
 
 /// What a phase wants of the cluster. Absolute, never relative: a repeat is harmless.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +13,7 @@ pub enum Effect {
     Canary(Option<Weight>),
     /// The target is started, if its template is this revision.
     Start(Revision),
-    /// The target is held, and has pods of this revision only.
+    /// The target is held, and has pods of this revision only. Nothing is done if it has no ReplicaSet of it.
     Only(Revision),
     /// The target is held, as it is (the fallback for servers that can't hold a new revision by themselves).
     Hold,
@@ -20,62 +22,70 @@ pub enum Effect {
 impl Phase {
     /// All that this phase wants, in the order in which it is to be brought about.
     pub fn effects(&self, run: &Run) -> Vec<Effect> {
-        let pinned = || Effect::Pin(Some(run.stable.clone()));
-        let open = Effect::Pin(None);
-        let full = Effect::Canary(Some(Weight::FULL));
         match self {
-            Self::Progressing(p) => match p.stage.at {
-                Stage::Pin => vec![pinned()],
-                // The next step's pods come up while the route still has the last step's weight.
-                Stage::BringUp | Stage::Shift | Stage::Check(_) => {
-                    let size = run.plan.steps().get(p.step).map(|s| s.weight).unwrap_or_default();
-                    vec![pinned(), Effect::Canary(Some(size)), Effect::Split(p.weight)]
-                }
-            },
-            Self::Promoting(p) => match p.stage.at {
-                PromotionStage::Fill | PromotionStage::Shift => {
-                    vec![pinned(), full, Effect::Split(p.weight())]
-                }
-                PromotionStage::Open => vec![open, full, Effect::Split(p.weight())],
-                PromotionStage::Roll => {
-                    vec![open, full, Effect::Split(p.weight()), Effect::Start(run.canary.clone())]
-                }
-                PromotionStage::Isolate => {
-                    vec![open, full, Effect::Split(p.weight()), Effect::Only(run.canary.clone())]
-                }
-                PromotionStage::Return => vec![open, full, Effect::Split(p.weight())],
-                PromotionStage::Exclude => {
-                    vec![Effect::Pin(Some(run.canary.clone())), full, Effect::Split(p.weight())]
-                }
-                PromotionStage::Remove => vec![
-                    Effect::Pin(Some(run.canary.clone())),
-                    Effect::Split(p.weight()),
-                    Effect::Canary(None),
-                ],
-                PromotionStage::Release => released(),
-            },
-            Self::RollingBack(r) => match r.stage.at {
-                RetreatStage::Undo => {
-                    vec![open, full, Effect::Split(r.weight()), Effect::Only(r.to.clone())]
-                }
-                RetreatStage::Await => vec![Effect::Split(r.weight())],
-                RetreatStage::Back => {
-                    vec![Effect::Pin(Some(r.to.clone())), Effect::Split(r.weight())]
-                }
-                RetreatStage::Remove => vec![
-                    Effect::Pin(Some(r.to.clone())),
-                    Effect::Split(r.weight()),
-                    Effect::Canary(None),
-                ],
-                RetreatStage::Release => released(),
-            },
-            Self::Orphaned(o) => vec![open, full, Effect::Split(o.weight)],
+            Self::Progressing(p) => p.effects(run),
+            Self::Promoting(p) => p.effects(run),
+            Self::RollingBack(r) => r.effects(),
+            Self::Orphaned(o) => vec![OPEN, FULL, Effect::Split(o.weight)],
             Self::Ended(_) => released(),
+        }
+    }
+}
+
+const OPEN: Effect = Effect::Pin(None);
+const FULL: Effect = Effect::Canary(Some(Weight::FULL));
+
+impl Progress {
+    fn effects(&self, run: &Run) -> Vec<Effect> {
+        let pinned = Effect::Pin(Some(run.stable.clone()));
+        // The next step's pods come up while the route still has the last step's weight.
+        let size = Effect::Canary(Some(run.plan.step(self.step).weight));
+        match self.stage.at {
+            Stage::Pin => vec![pinned],
+            Stage::BringUp | Stage::Shift | Stage::Check(_) => {
+                vec![pinned, size, Effect::Split(self.weight)]
+            }
+        }
+    }
+}
+
+impl Promotion {
+    fn effects(&self, run: &Run) -> Vec<Effect> {
+        use PromotionStage as S;
+        let split = Effect::Split(self.weight());
+        let (pinned, left_out) = (Some(run.stable.clone()), Some(run.canary.clone()));
+        match self.stage.at {
+            S::Fill | S::Shift => vec![Effect::Pin(pinned), FULL, split],
+            S::Open | S::Return => vec![OPEN, FULL, split],
+            S::Roll => vec![OPEN, FULL, split, Effect::Start(run.canary.clone())],
+            S::Isolate => vec![OPEN, FULL, split, Effect::Only(run.canary.clone())],
+            S::Exclude => vec![Effect::Pin(left_out), FULL, split],
+            S::Remove => vec![Effect::Pin(left_out), split, Effect::Canary(None)],
+            S::Release => released(),
+        }
+    }
+}
+
+impl Retreat {
+    fn effects(&self) -> Vec<Effect> {
+        use RetreatStage as S;
+        let split = Effect::Split(self.weight());
+        let pinned = Effect::Pin(Some(self.to.clone()));
+        match self.stage.at {
+            // The canary carries its traffic until the target's pods are back. One that carries none stays as it is.
+            S::Undo if self.weight > Some(Weight::ZERO) => {
+                vec![OPEN, FULL, split, Effect::Only(self.to.clone())]
+            }
+            S::Undo => vec![OPEN, split, Effect::Only(self.to.clone())],
+            S::Await => vec![split],
+            S::Back => vec![pinned, split],
+            S::Remove => vec![pinned, split, Effect::Canary(None)],
+            S::Release => released(),
         }
     }
 }
 
 /// Nothing of ours is left in what users own.
 pub(crate) fn released() -> Vec<Effect> {
-    vec![Effect::Canary(None), Effect::Split(None), Effect::Pin(None)]
+    vec![Effect::Canary(None), Effect::Split(None), OPEN]
 }

@@ -19,6 +19,7 @@ pub struct Observation {
     pub request: Option<Request>,
     /// What keeps the canary from working at all: a sentence with the way out.
     pub blocker: Option<String>,
+    /// Keeps a run from starting and holds one in its steps. A promotion is finished: half-way is no place to stay.
     pub suspended: bool,
     /// The canary object is being deleted.
     pub deleting: bool,
@@ -52,16 +53,40 @@ pub struct Pods {
     pub available: u32,
 }
 
+impl Observation {
+    /// Nothing of ours is left in what users own.
+    pub(crate) fn released(&self) -> bool {
+        self.pinned.is_none() && self.traffic.stored.is_none() && self.canary.gone()
+    }
+}
+
+impl CanaryPods {
+    pub(crate) fn gone(&self) -> bool {
+        self.revision.is_none() && self.existing == 0
+    }
+}
+
+impl Traffic {
+    /// Nothing is routed to the canary. A route that is as its owner wrote it, or gone, needs no confirmation.
+    pub(crate) fn returned(&self) -> bool {
+        match self.stored {
+            None => true,
+            Some(weight) => weight == Weight::ZERO && self.accepted,
+        }
+    }
+}
+
 impl Workload {
     pub fn of(&self, revision: &Revision) -> Pods {
         self.pods.get(revision).copied().unwrap_or_default()
     }
 
-    /// The only revision that has pods, if it is the only one.
+    /// What users get: the only revision that has pods. Without pods, what would start: its template, unless that is held.
     pub fn serving(&self) -> Option<&Revision> {
         let mut active = self.pods.iter().filter(|(_, p)| p.desired > 0 || p.existing > 0);
         match (active.next(), active.next()) {
             (Some((revision, _)), None) => Some(revision),
+            (None, _) if !self.paused => Some(&self.revision),
             _ => None,
         }
     }
@@ -77,18 +102,30 @@ impl Workload {
         (self.revision == *revision && !self.paused) || pods.desired > 0 || pods.existing > 0
     }
 
-    /// It is on its way to another revision.
-    pub fn leaves(&self, revision: &Revision) -> bool {
-        !self.paused && self.revision != *revision
+    /// It runs another revision, or is on its way to one.
+    pub fn strays_from(&self, revision: &Revision) -> bool {
+        !self.only(revision) || (!self.paused && self.revision != *revision)
     }
 
     /// All pods that it should have, of this revision and no other, available.
     pub fn rolled_to(&self, revision: &Revision) -> bool {
         let pods = self.of(revision);
         self.current
-            && self.serving() == Some(revision)
+            && self.only(revision)
             && pods.existing == self.replicas
             && pods.available == self.replicas
+            // With no pods to tell by, its template has to.
+            && (self.replicas > 0 || (self.revision == *revision && !self.paused))
+    }
+
+    /// Some pod of it is ready, whatever its revision.
+    pub fn serves(&self) -> bool {
+        self.pods.values().any(|p| p.ready > 0)
+    }
+
+    /// There is a ReplicaSet of this revision to go back to.
+    pub fn remembers(&self, revision: &Revision) -> bool {
+        self.pods.contains_key(revision)
     }
 }
 

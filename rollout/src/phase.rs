@@ -86,7 +86,8 @@ pub struct DueCheck {
 /// The cursor of a promotion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promotion {
-    /// What the canary has until the promotion gives it everything.
+    /// What the route gives the canary until traffic returns to the target: everything from `Shift` on, unless the canary is
+    /// lost while the target rolls.
     pub from: Option<Weight>,
     pub stage: Timed<PromotionStage>,
 }
@@ -179,7 +180,7 @@ pub enum Cause {
     },
     /// The target was started by somebody else before the canary was judged.
     StartedByOthers,
-    /// The target was deleted and created again.
+    /// The target was deleted in mid-run.
     Recreated,
     /// The canary object is being deleted.
     Deleted,
@@ -227,7 +228,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ChecksFailed { failures, threshold, sentence } => {
-                write!(f, "{failures} of {threshold} failed checks allowed: {sentence}")
+                write!(f, "failed check {failures} of {threshold}: {sentence}")
             }
             Self::CannotRun { why } => f.write_str(why),
             Self::DeadlineExceeded { waited_for } => write!(f, "took too long: {waited_for}"),
@@ -239,7 +240,7 @@ impl fmt::Display for Cause {
             Self::StartedByOthers => f.write_str(
                 "the deployment was unpaused by someone else before the canary was judged",
             ),
-            Self::Recreated => f.write_str("the deployment was deleted and created again"),
+            Self::Recreated => f.write_str("the deployment was deleted in the middle of the run"),
             Self::Deleted => f.write_str("the canary object is being deleted"),
         }
     }
@@ -299,11 +300,11 @@ impl Promotion {
 
     pub fn weight(&self) -> Option<Weight> {
         match self.stage.at {
-            PromotionStage::Fill => self.from,
-            PromotionStage::Shift
+            PromotionStage::Fill
+            | PromotionStage::Shift
             | PromotionStage::Open
             | PromotionStage::Roll
-            | PromotionStage::Isolate => Some(Weight::FULL),
+            | PromotionStage::Isolate => self.from,
             PromotionStage::Return | PromotionStage::Exclude | PromotionStage::Remove => {
                 Some(Weight::ZERO)
             }

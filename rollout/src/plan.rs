@@ -171,4 +171,10 @@ impl Plan {
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
+
+    /// The step at this index; the last one beyond the end.
+    pub fn step(&self, index: usize) -> Step {
+        let nothing = Step { weight: Weight::ZERO, checks: 0, hold: Hold::UntilApproved };
+        self.steps.get(index).or(self.steps.last()).copied().unwrap_or(nothing)
+    }
 }

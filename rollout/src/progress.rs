@@ -5,8 +5,9 @@ use chrono::{DateTime, Utc};
 
 use crate::decide::go_back;
 use crate::{
-    Answer, Blind, Cause, Check, Decision, Hold, Observation, Phase, Plan, Progress, Promotion,
-    PromotionStage, Reason, Request, Run, Stage, Step, Target, Timed, Verb, Weight, Workload,
+    Answer, Blind, CanaryPods, Cause, Check, Decision, Hold, Observation, Phase, Plan, Progress,
+    Promotion, PromotionStage, Reason, Request, Run, Stage, Step, Target, Timed, Verb, Weight,
+    Workload,
 };
 
 /// How long the Service's endpoints may lag behind its selector. Nothing of the canary exists before this has passed, so its
@@ -25,13 +26,13 @@ pub(crate) fn decide(
         return stay(at.clone(), Reason::TargetGone { ready: seen.canary.ready });
     };
     let mut at = at.clone();
+    let go = Go { run, step: run.plan.step(at.step), target, seen, now };
+    if seen.canary.ready == 0 && at.weight > Some(Weight::ZERO) {
+        return go.fall_back(at);
+    }
     if let Some(decision) = suspension(&mut at, seen, now) {
         return decision;
     }
-    let Some(step) = run.plan.steps().get(at.step).copied() else {
-        return promote(at.weight, now);
-    };
-    let go = Go { run, step, target, seen, now };
     match at.stage.at {
         Stage::Pin => go.pin(at),
         Stage::BringUp => go.bring_up(at),
@@ -40,7 +41,7 @@ pub(crate) fn decide(
     }
 }
 
-/// While suspended nothing moves and no clock runs.
+/// While suspended nothing moves and no clock of the run's goes on.
 fn suspension(at: &mut Progress, seen: &Observation, now: DateTime<Utc>) -> Option<Decision> {
     match (seen.suspended, at.suspended_since) {
         (true, _) => {
@@ -50,7 +51,7 @@ fn suspension(at: &mut Progress, seen: &Observation, now: DateTime<Utc>) -> Opti
         (false, Some(since)) => {
             let slept = now - since;
             at.suspended_since = None;
-            at.stage.since += slept;
+            at.stage.since += now - since.max(at.stage.since);
             at.blind_since = at.blind_since.map(|t| t + slept);
             if let Stage::Check(check) = &mut at.stage.at {
                 check.effective += slept;
@@ -85,7 +86,7 @@ impl Go<'_> {
             return stay(at, Reason::PinningService).at(settled);
         }
         if self.plan().rules.skip_analysis {
-            return promote(at.weight, self.now);
+            return self.promote(&at);
         }
         at.enter(Stage::BringUp, self.now);
         self.bring_up(at)
@@ -99,26 +100,25 @@ impl Go<'_> {
             }
             at.weight = Some(self.step.weight);
             at.enter(Stage::Shift, self.now);
-            return stay(at, self.shifting()).at(self.now);
+            let reason = self.shifting(&at);
+            return stay(at, reason).at(self.now);
         }
         let trouble = self.seen.canary.trouble.clone();
-        let reason = Reason::BringingUp { step: self.number(&at), ready, wanted, trouble };
+        let reason = Reason::BringingUp { step: number(&at), ready, wanted, trouble };
         self.in_time(at, reason)
     }
 
     fn shift(&self, mut at: Progress) -> Decision {
-        if self.lost(&at) {
-            return self.fall_back(at);
-        }
         let traffic = &self.seen.traffic;
         if traffic.stored != Some(self.step.weight) || !traffic.accepted {
             at.stage.reached = None;
-            return self.in_time(at, self.shifting());
+            let reason = self.shifting(&at);
+            return self.in_time(at, reason);
         }
         let reached = *at.stage.reached.get_or_insert(self.now);
         let effective = reached + traffic.settle + self.plan().rules.warm_up;
         if self.step.weight > Weight::ZERO && self.now < effective {
-            let reason = Reason::WarmingUp { step: self.number(&at), weight: self.step.weight };
+            let reason = Reason::WarmingUp { step: number(&at), weight: self.step.weight };
             return stay(at, reason).at(effective);
         }
         let effective = if self.step.weight > Weight::ZERO { effective } else { reached };
@@ -128,8 +128,10 @@ impl Go<'_> {
     }
 
     fn check(&self, mut at: Progress, mut check: Check, request: Option<&Request>) -> Decision {
-        if self.lost(&at) {
-            return self.fall_back(at);
+        if self.seen.traffic.stored != Some(self.step.weight) {
+            // Somebody else has rewritten the route. What was measured since is of no use.
+            at.enter(Stage::Shift, self.now);
+            return self.shift(at);
         }
         let answer =
             request.filter(|r| r.verb == Verb::Promote).map(|_| self.approve(&at, &mut check));
@@ -152,23 +154,21 @@ impl Go<'_> {
         if passes < checks {
             return Answer::Refused(format!(
                 "step {} has passed {passes} of {checks} checks; there is nothing to approve yet",
-                self.number(at)
+                number(at)
             ));
         }
         if self.step.hold == Hold::None {
-            return Answer::Refused(format!(
-                "step {} waits for nobody's approval",
-                self.number(at)
-            ));
+            return Answer::Refused(format!("step {} waits for nobody's approval", number(at)));
         }
         check.approved = true;
         Answer::Accepted
     }
 
     fn count(&self, mut at: Progress, mut check: Check, verdict: &Verdict) -> Decision {
-        check.next = verdict.window.end + self.plan().rules.interval;
+        // Later than it was, whatever the verdict says: no check is counted twice.
+        check.next = verdict.window.end.max(check.next) + self.plan().rules.interval;
         at.stage.at = Stage::Check(check);
-        let (step, sentence) = (self.number(&at), verdict.sentence());
+        let (step, sentence) = (number(&at), verdict.sentence());
         match verdict.outcome {
             Found::Pass => {
                 at.blind_since = None;
@@ -196,7 +196,7 @@ impl Go<'_> {
         if failures >= threshold {
             return self.back(at, Cause::ChecksFailed { failures, threshold, sentence });
         }
-        let step = self.number(&at);
+        let step = number(&at);
         let next = check_of(&at).map_or(self.now, |c| c.next);
         stay(at, Reason::CheckFailed { step, failures, threshold, sentence }).at(next)
     }
@@ -212,7 +212,7 @@ impl Go<'_> {
         let since = *at.blind_since.get_or_insert(self.now);
         let policy = self.plan().rules.no_data;
         let over = self.now >= since + policy.deadline;
-        let step = self.number(&at);
+        let step = number(&at);
         match policy.then {
             Blind::Rollback if over => self.back(at, Cause::NoData { why: sentence }),
             Blind::Promote if over => {
@@ -228,7 +228,7 @@ impl Go<'_> {
     /// On to the next step, if nothing holds this one. `because`: what has just happened, if it is worth saying.
     fn complete(&self, at: Progress, because: Option<Reason>) -> Decision {
         let Some(check) = check_of(&at) else { return stay(at, Reason::Releasing) };
-        let step = self.number(&at);
+        let step = number(&at);
         let weight = self.step.weight;
         let wait = |reason, at| stay(at, because.clone().unwrap_or(reason));
         if at.passes < self.step.checks {
@@ -255,6 +255,10 @@ impl Go<'_> {
                 None => decision,
             };
         }
+        if self.blind_now(&at, check) {
+            let sentence = "the last check had no usable verdict".to_owned();
+            return checks_go_on(wait(Reason::NoVerdict { step, outcome: "NoData", sentence }, at));
+        }
         let (ready, wanted) = (self.seen.canary.ready, self.wanted());
         if ready < wanted {
             return checks_go_on(stay(at, Reason::CanaryNotReady { ready, wanted }));
@@ -266,16 +270,21 @@ impl Go<'_> {
         self.next_step(at, because)
     }
 
+    /// Nobody knows how the canary does, and neither the plan nor a person has said to go on regardless.
+    fn blind_now(&self, at: &Progress, check: Check) -> bool {
+        let policy = self.plan().rules.no_data;
+        let over = |since| self.now >= since + policy.deadline;
+        let regardless = |since| check.approved || (policy.then == Blind::Promote && over(since));
+        at.blind_since.is_some_and(|since| !regardless(since))
+    }
+
     fn next_step(&self, mut at: Progress, because: Option<Reason>) -> Decision {
         let Some(next) = self.plan().steps().get(at.step + 1) else {
-            let decision = promote(at.weight, self.now);
+            let decision = self.promote(&at);
             return Decision { reason: because.unwrap_or(decision.reason), ..decision };
         };
-        let reason = Reason::StepPassed {
-            step: self.number(&at),
-            weight: self.step.weight,
-            next: next.weight,
-        };
+        let reason =
+            Reason::StepPassed { step: number(&at), weight: self.step.weight, next: next.weight };
         at.step += 1;
         at.passes = 0;
         at.enter(Stage::BringUp, self.now);
@@ -308,10 +317,6 @@ impl Go<'_> {
         go_back(self.run.stable.clone(), &Phase::Progressing(at), self.seen, cause, self.now)
     }
 
-    fn lost(&self, at: &Progress) -> bool {
-        self.seen.canary.ready == 0 && at.weight.is_some_and(|w| w > Weight::ZERO)
-    }
-
     fn wanted(&self) -> u32 {
         self.step.weight.of(self.target.replicas).max(1)
     }
@@ -331,15 +336,24 @@ impl Go<'_> {
         }
     }
 
-    fn shifting(&self) -> Reason {
-        let step = self.plan().steps().iter().position(|s| *s == self.step).unwrap_or_default() + 1;
+    fn shifting(&self, at: &Progress) -> Reason {
         let trouble = self.seen.traffic.trouble.clone();
-        Reason::ShiftingTraffic { step, weight: self.step.weight, trouble }
+        Reason::ShiftingTraffic { step: number(at), weight: self.step.weight, trouble }
     }
 
-    fn number(&self, at: &Progress) -> usize {
-        at.step + 1
+    /// Always from 100 % on a full-size canary, whatever the plan's last weight was.
+    fn promote(&self, at: &Progress) -> Decision {
+        let CanaryPods { ready, trouble, .. } = self.seen.canary.clone();
+        let wanted = self.target.replicas.max(1);
+        let stage = Timed::new(PromotionStage::Fill, self.now);
+        let next = Phase::Promoting(Promotion { from: at.weight, stage });
+        Decision::new(next, Reason::FillingCanary { ready, wanted, trouble }).at(self.now)
     }
+}
+
+/// As people count.
+fn number(at: &Progress) -> usize {
+    at.step + 1
 }
 
 fn check_of(at: &Progress) -> Option<Check> {
@@ -351,11 +365,4 @@ fn check_of(at: &Progress) -> Option<Check> {
 
 fn stay(at: Progress, reason: Reason) -> Decision {
     Decision::new(Phase::Progressing(at), reason)
-}
-
-/// Always from 100 % on a full-size canary, whatever the plan's last weight was.
-fn promote(from: Option<Weight>, now: DateTime<Utc>) -> Decision {
-    let stage = Timed::new(PromotionStage::Fill, now);
-    let reason = Reason::FillingCanary { ready: 0, wanted: 0, trouble: None };
-    Decision::new(Phase::Promoting(Promotion { from, stage }), reason).at(now)
 }

@@ -3,14 +3,14 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::decide::{ended, go_back};
+use crate::decide::{ended, go_back, returnable};
 use crate::progress::PIN_SETTLE;
 use crate::{
     Cause, Decision, Observation, Outcome, Phase, Promotion, PromotionStage, Reason, Run, Target,
-    Timed, Weight,
+    Timed, Weight, Workload,
 };
 
-/// One decision about a run in its promotion.
+/// One decision about a run in its promotion, after [`leave`](crate::decide) has found no reason to end it.
 pub(crate) fn decide(
     run: &Run,
     at: &Promotion,
@@ -19,12 +19,15 @@ pub(crate) fn decide(
 ) -> Decision {
     use PromotionStage as S;
     let traffic = &seen.traffic;
+    let settle = PIN_SETTLE.max(traffic.settle);
     let target = match &seen.target {
         Target::Found(target) => Some(target),
         Target::Missing => None,
     };
     let wanted = target.map_or(0, |t| t.replicas).max(1);
-    let go = Go { run, at, seen, now };
+    let available = target.map_or(0, |t| t.of(&run.canary).available);
+    let strays = target.is_some_and(|t| t.strays_from(&run.canary));
+    let go = Go { run, at: at.without_lost_canary(seen, target), seen, now };
     match at.stage.at {
         S::Fill => {
             let (ready, trouble) = (seen.canary.ready, seen.canary.trouble.clone());
@@ -33,54 +36,72 @@ pub(crate) fn decide(
             go.when(ready >= wanted && same, TimeDelta::zero(), S::Shift, reason)
         }
         S::Shift => {
-            let reason = Reason::ShiftingTraffic {
-                step: run.plan.steps().len(),
-                weight: Weight::FULL,
-                trouble: traffic.trouble.clone(),
-            };
-            go.when(go.routed(Weight::FULL), traffic.settle, S::Open, reason)
+            let step = run.plan.steps().len();
+            let trouble = traffic.trouble.clone();
+            let reason = Reason::ShiftingTraffic { step, weight: Weight::FULL, trouble };
+            let so = traffic.stored == Some(Weight::FULL) && traffic.accepted;
+            go.when(so, traffic.settle, S::Open, reason)
         }
-        S::Open => go.when(
-            seen.pinned.is_none(),
-            PIN_SETTLE.max(traffic.settle),
-            S::Roll,
-            Reason::OpeningService,
-        ),
-        S::Roll => go.roll(wanted),
+        S::Open => go.when(seen.pinned.is_none(), settle, S::Roll, Reason::OpeningService),
+        S::Roll => {
+            let rolled = target.is_some_and(|t| t.rolled_to(&run.canary));
+            // A newer revision came in the middle: both ReplicaSets stay until one of them is scaled down.
+            let newer = target.is_some_and(|t| t.revision != run.canary);
+            if newer && !rolled && target.is_some_and(|t| t.of(&run.canary).existing > 0) {
+                return go.enter(S::Isolate, Reason::Isolating { available, wanted });
+            }
+            let reason = Reason::RollingOut { available, wanted };
+            go.when(rolled, TimeDelta::zero(), S::Return, reason)
+        }
         S::Isolate => {
-            let available = target.map_or(0, |t| t.of(&run.canary).available);
-            let alone = target.is_some_and(|t| t.only(&run.canary) && available >= t.replicas);
-            go.when(alone, TimeDelta::zero(), S::Return, Reason::Isolating { available, wanted })
+            let alone = !strays && target.is_some_and(|t| available >= t.replicas);
+            let reason = Reason::Isolating { available, wanted };
+            go.when(alone, TimeDelta::zero(), S::Return, reason)
+        }
+        // Started by others, for nobody else may: the Service must not point at pods that are about to go.
+        S::Return | S::Exclude if strays => {
+            go.enter(S::Isolate, Reason::Isolating { available, wanted })
         }
         S::Return => {
-            go.when(go.routed(Weight::ZERO), traffic.settle, S::Exclude, Reason::ReturningTraffic)
+            let so = traffic.returned();
+            go.when(so, traffic.settle, S::Exclude, Reason::ReturningTraffic)
         }
         S::Exclude => {
             let excluded = seen.pinned.as_ref() == Some(&run.canary);
-            go.when(excluded, PIN_SETTLE.max(traffic.settle), S::Remove, Reason::ExcludingCanary)
+            go.when(excluded, settle, S::Remove, Reason::ExcludingCanary)
         }
         S::Remove => {
             let left = seen.canary.existing;
-            let gone = seen.canary.revision.is_none() && left == 0;
-            go.when(gone, TimeDelta::zero(), S::Release, Reason::RemovingCanary { left })
+            let so = seen.canary.gone() || strays;
+            go.when(so, TimeDelta::zero(), S::Release, Reason::RemovingCanary { left })
         }
-        S::Release if seen.pinned.is_none() && traffic.stored.is_none() => {
-            ended(Outcome::Succeeded, run)
+        S::Release if seen.released() => ended(Outcome::Succeeded, run),
+        S::Release => Decision::new(Phase::Promoting(go.at), Reason::Releasing),
+    }
+}
+
+impl Promotion {
+    /// While the target rolls every pod of it is judged, and the Service selects them all: if the canary is lost, they serve.
+    fn without_lost_canary(&self, seen: &Observation, target: Option<&Workload>) -> Self {
+        let rolls = matches!(self.stage.at, PromotionStage::Roll | PromotionStage::Isolate);
+        let lost = seen.canary.ready == 0 && target.is_some_and(Workload::serves);
+        match self.from {
+            Some(_) if rolls && lost => Self { from: Some(Weight::ZERO), ..self.clone() },
+            Some(_) | None => self.clone(),
         }
-        S::Release => Decision::new(Phase::Promoting(at.clone()), Reason::Releasing),
     }
 }
 
 struct Go<'a> {
     run: &'a Run,
-    at: &'a Promotion,
+    at: Promotion,
     seen: &'a Observation,
     now: DateTime<Utc>,
 }
 
 impl Go<'_> {
     /// Goes on to `then` once what this stage wants has been so for `settle`.
-    fn when(&self, so: bool, settle: TimeDelta, then: PromotionStage, reason: Reason) -> Decision {
+    fn when(self, so: bool, settle: TimeDelta, then: PromotionStage, reason: Reason) -> Decision {
         let mut at = self.at.clone();
         if !so {
             at.stage.reached = None;
@@ -90,41 +111,31 @@ impl Go<'_> {
         if self.now < settled {
             return Decision::new(Phase::Promoting(at), reason).at(settled);
         }
-        at.stage = Timed::new(then, self.now);
-        Decision::new(Phase::Promoting(at), reason).at(self.now)
+        self.enter(then, reason)
     }
 
-    /// Before the target is started a stage that takes too long ends the run. After that only the roll itself has a deadline:
-    /// every pod has been judged, and users are served.
+    fn enter(self, stage: PromotionStage, reason: Reason) -> Decision {
+        let from = if stage == PromotionStage::Shift { Some(Weight::FULL) } else { self.at.from };
+        let next = Promotion { from, stage: Timed::new(stage, self.now) };
+        Decision::new(Phase::Promoting(next), reason).at(self.now)
+    }
+
+    /// What takes too long ends the run, as long as the target doesn't serve yet and can go back. After that every pod has been
+    /// judged, and users are served.
     fn wait(&self, at: Promotion, reason: Reason) -> Decision {
         let deadline = at.stage.since + self.run.plan.rules.progress_deadline;
-        if at.stage.at > PromotionStage::Roll {
-            return Decision::new(Phase::Promoting(at), reason);
+        let can_fail = at.stage.at <= PromotionStage::Isolate && returnable(self.run, self.seen);
+        if can_fail && self.now >= deadline {
+            let cause = Cause::DeadlineExceeded { waited_for: reason.to_string() };
+            return go_back(
+                self.run.stable.clone(),
+                &Phase::Promoting(at),
+                self.seen,
+                cause,
+                self.now,
+            );
         }
-        if self.now < deadline {
-            return Decision::new(Phase::Promoting(at), reason).at(deadline);
-        }
-        let cause = Cause::DeadlineExceeded { waited_for: reason.to_string() };
-        go_back(self.run.stable.clone(), &Phase::Promoting(at), self.seen, cause, self.now)
-    }
-
-    fn roll(&self, wanted: u32) -> Decision {
-        let canary = &self.run.canary;
-        let Target::Found(target) = &self.seen.target else {
-            return self.wait(self.at.clone(), Reason::OpeningService);
-        };
-        if target.revision != *canary && target.of(canary).existing > 0 {
-            // A newer revision was held in the middle of the roll: both ReplicaSets stay until one of them is scaled down.
-            let stage = Timed::new(PromotionStage::Isolate, self.now);
-            let next = Phase::Promoting(Promotion { stage, ..self.at.clone() });
-            let available = target.of(canary).available;
-            return Decision::new(next, Reason::Isolating { available, wanted }).at(self.now);
-        }
-        let reason = Reason::RollingOut { available: target.of(canary).available, wanted };
-        self.when(target.rolled_to(canary), TimeDelta::zero(), PromotionStage::Return, reason)
-    }
-
-    fn routed(&self, weight: Weight) -> bool {
-        self.seen.traffic.stored == Some(weight) && self.seen.traffic.accepted
+        let decision = Decision::new(Phase::Promoting(at), reason);
+        if can_fail { decision.at(deadline) } else { decision }
     }
 }

@@ -196,10 +196,18 @@ impl fmt::Display for Reason {
         match self {
             Self::PinningService => f.write_str("the service is being pinned to stable"),
             Self::BringingUp { step, ready, wanted, trouble } => {
-                write!(f, "step {step}: {ready} of {wanted} canary pods ready{}", also(trouble))
+                write!(
+                    f,
+                    "step {step}: {ready} of {wanted} canary pods ready{}",
+                    also(trouble.as_deref())
+                )
             }
             Self::ShiftingTraffic { step, weight, trouble } => {
-                write!(f, "step {step}: {weight} written, not in effect yet{}", also(trouble))
+                write!(
+                    f,
+                    "step {step}: {weight} written, not in effect yet{}",
+                    also(trouble.as_deref())
+                )
             }
             Self::WarmingUp { step, weight } => {
                 write!(f, "step {step}: {weight} in effect, warming up before anything is measured")
@@ -223,7 +231,7 @@ impl fmt::Display for Reason {
             Self::CanaryLost { failures, threshold, trouble } => write!(
                 f,
                 "no canary pod is ready, its traffic went back to stable (counts as failed check {failures} of {threshold}){}",
-                also(trouble)
+                also(trouble.as_deref())
             ),
             Self::CanaryNotReady { ready, wanted } => {
                 write!(f, "held: {ready} of {wanted} canary pods ready")
@@ -247,7 +255,7 @@ impl fmt::Display for Reason {
             Self::FillingCanary { ready, wanted, trouble } => write!(
                 f,
                 "promoting: {ready} of {wanted} canary pods ready to take everything{}",
-                also(trouble)
+                also(trouble.as_deref())
             ),
             Self::OpeningService => f.write_str("promoting: the service selects all pods again"),
             Self::RollingOut { available, wanted } => write!(
@@ -296,8 +304,8 @@ impl fmt::Display for Reason {
     }
 }
 
-fn also(trouble: &Option<String>) -> String {
-    trouble.as_ref().map(|t| format!("; {t}")).unwrap_or_default()
+fn also(trouble: Option<&str>) -> String {
+    trouble.map(|t| format!("; {t}")).unwrap_or_default()
 }
 
 /// `90s` as `1m30s`: whole seconds, the two largest units are enough for a person.

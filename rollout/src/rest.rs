@@ -54,13 +54,17 @@ pub fn rest(last: Option<&Ended>, seen: &Observation) -> RestDecision {
         let why = "the deployment is gone".to_owned();
         return at_rest(Rest::Initializing, Reason::NotReady { why }, clean, seen);
     };
-    match serving(target) {
+    match target.serving() {
         Some(stable) if target.revision == *stable => {
             let (rest, reason) = settled(last, stable);
             at_rest(rest, reason, [clean, release_target(seen)].concat(), seen)
         }
         Some(_) if target.paused => new_revision(last, target, seen),
         None if target.paused && target.replicas == 0 => new_revision(last, target, seen),
+        None if target.paused => {
+            let why = "the deployment is paused in the middle of a rollout; scale the ReplicaSet that should not serve to 0";
+            at_rest(Rest::Initializing, Reason::NotReady { why: why.to_owned() }, clean, seen)
+        }
         Some(_) | None => at_rest(Rest::Initializing, Reason::TargetRolling, clean, seen),
     }
 }
@@ -74,7 +78,9 @@ fn new_revision(last: Option<&Ended>, target: &Workload, seen: &Observation) -> 
     });
     let waits = |why| {
         let reason = Reason::WaitingToStart { revision: revision.clone(), why };
-        at_rest(Rest::Waiting, reason, released(), seen)
+        let decision = at_rest(Rest::Waiting, reason, released(), seen);
+        let answer = if retry { Some(Answer::Refused(why.to_owned())) } else { decision.answer };
+        RestDecision { answer, ..decision }
     };
     match condemned {
         Some(cause) if !retry => {
@@ -105,16 +111,10 @@ fn settled(last: Option<&Ended>, stable: &Revision) -> (Rest, Reason) {
     }
 }
 
-/// What users get. A deployment without pods would start what its template says, unless it is held.
-fn serving(target: &Workload) -> Option<&Revision> {
-    let idle = target.pods.values().all(|p| p.desired == 0 && p.existing == 0);
-    if idle && !target.paused { Some(&target.revision) } else { target.serving() }
-}
-
 /// What is asked of the target at rest. Only what was judged, or what serves already, is ever started.
 fn release_target(seen: &Observation) -> Vec<Effect> {
     let Target::Found(target) = &seen.target else { return vec![] };
-    let serves = serving(target) == Some(&target.revision);
+    let serves = target.serving() == Some(&target.revision);
     match (seen.held_by, serves, target.paused) {
         (HeldBy::Pause, true, false) if !seen.deleting => vec![Effect::Hold],
         (HeldBy::Policies, true, true) => vec![Effect::Start(target.revision.clone())],
