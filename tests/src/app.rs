@@ -1,0 +1,131 @@
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::Plane;
+
+/// A workload as a user has it, named `name` throughout: Deployment, Service on port 80, a route per host.
+#[derive(Clone, Debug)]
+pub struct App {
+    name: String,
+    namespace: String,
+    version: String,
+    replicas: u32,
+    annotations: BTreeMap<String, String>,
+    hosts: Vec<(Plane, String)>,
+}
+
+impl App {
+    /// Version 1.0 with two replicas whose pods Prometheus scrapes, and no route.
+    pub fn new(name: &str, namespace: &str) -> Self {
+        let scrape = [("prometheus.io/scrape", "true"), ("prometheus.io/port", "9898")];
+        Self {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            version: "1.0".to_owned(),
+            replicas: 2,
+            annotations: scrape.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            hosts: Vec::new(),
+        }
+    }
+
+    /// Another image tag: what the pods call themselves.
+    #[must_use]
+    pub fn version(mut self, version: &str) -> Self {
+        version.clone_into(&mut self.version);
+        self
+    }
+
+    #[must_use]
+    pub fn replicas(mut self, replicas: u32) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
+    /// The pod template's annotation `bench/<key>`: see `tests/cluster/README.md`.
+    #[must_use]
+    pub fn behaves(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(format!("bench/{key}"), value.to_owned());
+        self
+    }
+
+    /// One more HTTPRoute, named `<name>-<gateway>`, for requests to `host` at this gateway.
+    #[must_use]
+    pub fn host(mut self, plane: Plane, host: &str) -> Self {
+        self.hosts.push((plane, host.to_owned()));
+        self
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    pub(crate) fn hosts(&self) -> &[(Plane, String)] {
+        &self.hosts
+    }
+
+    /// Its objects, as a JSON List that kubectl applies.
+    pub fn manifests(&self) -> String {
+        let items: Vec<Value> =
+            [self.deployment(), self.service()].into_iter().chain(self.routes()).collect();
+        json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
+    }
+
+    /// The Deployment alone: for a new version of it.
+    pub fn deployment(&self) -> Value {
+        let labels = json!({"app": self.name});
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": self.metadata(&self.name),
+            "spec": {
+                "replicas": self.replicas,
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels, "annotations": self.annotations},
+                    "spec": {"containers": [{
+                        "name": "app",
+                        "image": format!("example.com/{}:{}", self.name, self.version),
+                        "ports": [{"containerPort": 9898}],
+                    }]},
+                },
+            },
+        })
+    }
+
+    fn service(&self) -> Value {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": self.metadata(&self.name),
+            "spec": {
+                "selector": {"app": self.name},
+                "ports": [{"name": "http", "port": 80, "targetPort": 9898}],
+            },
+        })
+    }
+
+    fn routes(&self) -> impl Iterator<Item = Value> {
+        self.hosts.iter().filter_map(|(plane, host)| {
+            let (namespace, gateway) = plane.gateway()?;
+            Some(json!({
+                "apiVersion": "gateway.networking.k8s.io/v1",
+                "kind": "HTTPRoute",
+                "metadata": self.metadata(&format!("{}-{gateway}", self.name)),
+                "spec": {
+                    "parentRefs": [{"name": gateway, "namespace": namespace}],
+                    "hostnames": [host],
+                    "rules": [{"backendRefs": [{"name": self.name, "port": 80}]}],
+                },
+            }))
+        })
+    }
+
+    fn metadata(&self, name: &str) -> Value {
+        json!({"name": name, "namespace": self.namespace})
+    }
+}

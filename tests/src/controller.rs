@@ -1,0 +1,97 @@
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::process::{Child, Command};
+
+use crate::cluster::tidegate_binary;
+use crate::load::terminate;
+use crate::{Cluster, User, wait_for};
+
+/// The controller as a process of its own, with the rights of the ServiceAccount that `deploy/` gives it.
+#[derive(Debug)]
+pub struct Controller {
+    process: Child,
+    user: User,
+    listen: String,
+    log: PathBuf,
+}
+
+impl Controller {
+    /// Starts `tidegate controller` against this Prometheus, with more arguments if need be, and waits until it is ready.
+    pub async fn start(cluster: &Cluster, prometheus: &str, args: &[&str]) -> Result<Self> {
+        static STARTED: AtomicU16 = AtomicU16::new(0);
+        let n = STARTED.fetch_add(1, Ordering::Relaxed);
+        let user = cluster.service_account("tidegate-system", "tidegate").await?;
+        let listen = format!("127.0.0.1:{}", 9200 + n);
+        let log = cluster.dir().join(format!("tidegate-{n}.log"));
+        let output = File::create(&log)?;
+        let process = Command::new(tidegate_binary()?)
+            .arg("controller")
+            .arg("--kubeconfig")
+            .arg(&user.kubeconfig)
+            .args(["--metrics-server", prometheus, "--listen", &listen])
+            .args(args)
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut controller = Self { process, user, listen, log };
+        controller.ready().await?;
+        Ok(controller)
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        let url = format!("http://{}/readyz", self.listen);
+        let (process, log) = (&mut self.process, &self.log);
+        let ended = wait_for("the controller to be ready", Duration::from_secs(30), async || {
+            if let Some(status) = process.try_wait()? {
+                return Ok(Some(Some(status)));
+            }
+            let answer = reqwest::get(&url).await?;
+            Ok(answer.status().is_success().then_some(None))
+        })
+        .await
+        .with_context(|| format!("its log: {}", log.display()))?;
+        if let Some(status) = ended {
+            bail!("the controller ended with {status}: {}", fs::read_to_string(log)?);
+        }
+        Ok(())
+    }
+
+    /// Whom the API server sees: for [`Cluster::api_requests`].
+    pub fn user(&self) -> &User {
+        &self.user
+    }
+
+    /// Where its `/metrics`, `/healthz` and `/readyz` are.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    /// Its own `/metrics`.
+    pub async fn metrics(&self) -> Result<String> {
+        let answer = reqwest::get(format!("{}/metrics", self.url())).await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+
+    /// All that it has logged.
+    pub fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(&self.log)?)
+    }
+
+    /// SIGKILL, as a node's death.
+    pub async fn kill(mut self) -> Result<()> {
+        Ok(self.process.kill().await?)
+    }
+
+    /// SIGTERM, as the kubelet sends it; waits for its end, 30 s at most.
+    pub async fn terminate(mut self) -> Result<ExitStatus> {
+        terminate(&self.process).await?;
+        let ended = tokio::time::timeout(Duration::from_secs(30), self.process.wait()).await;
+        Ok(ended.context("the controller didn't end within 30 s of SIGTERM")??)
+    }
+}
