@@ -1,0 +1,158 @@
+//! What the controller makes beside the user's objects: the canary's Deployment and its Service, to be applied as they are.
+//!
+//! Plain JSON in and out: what a newer server has in a pod template must reach the canary too, or another template would be
+//! judged than the one that is promoted.
+
+use api::{PIN_LABEL, REVISION_ANNOTATION, ROLE_LABEL, SUFFIX};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use rollout::{Revision, Weight};
+use serde_json::{Map, Value, json};
+
+/// The value of [`ROLE_LABEL`].
+pub const ROLE: &str = "canary";
+/// In the selector of a pinned Service, and no owner's: the hash of one revision.
+const HASH_LABEL: &str = "pod-template-hash";
+/// The prefix of our own labels, which say something about the object that they are on and aren't copied.
+const OURS: &str = "tidegate.dev/";
+
+/// An object that no canary can be made from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} {name}: {field}: {why}")]
+pub struct Unfit {
+    pub kind: &'static str,
+    pub name: String,
+    pub field: &'static str,
+    pub why: &'static str,
+}
+
+/// How many pods the canary has for a share of the target's: at least one, which is there to be looked at.
+pub fn canary_replicas(share: Weight, replicas: u32) -> u32 {
+    share.of(replicas).max(1)
+}
+
+/// The Deployment `<target>-canary`: the target's template and the role label.
+///
+/// It carries none of the target's own labels, which are for those who look after the target, and no strategy: its template never
+/// changes. With no old ReplicaSets to keep, it leaves nothing behind.
+pub fn canary_deployment(
+    target: &Value,
+    owner: &OwnerReference,
+    revision: &Revision,
+    replicas: u32,
+) -> Result<Value, Unfit> {
+    let unfit =
+        |field, why| Unfit { kind: "deployment", name: name(target).to_owned(), field, why };
+    let spec = &target["spec"];
+    let mut template = spec["template"].clone();
+    let labels = labels(&mut template)
+        .ok_or_else(|| unfit("spec.template.metadata.labels", "none, and pods need some"))?;
+    labels.insert(ROLE_LABEL.to_owned(), json!(ROLE));
+    let mut selector = spec["selector"].clone();
+    selector
+        .as_object_mut()
+        .and_then(|s| s.entry("matchLabels").or_insert_with(|| json!({})).as_object_mut())
+        .ok_or_else(|| unfit("spec.selector", "none; name the labels of its pods"))?
+        .insert(ROLE_LABEL.to_owned(), json!(ROLE));
+
+    let mut canary = json!({
+        "replicas": replicas,
+        "revisionHistoryLimit": 0,
+        "selector": selector,
+        "template": template,
+    });
+    copy(spec, &mut canary, &["minReadySeconds", "progressDeadlineSeconds"]);
+    Ok(json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": format!("{}{SUFFIX}", name(target)),
+            "namespace": namespace(target),
+            "labels": { ROLE_LABEL: ROLE },
+            "annotations": { REVISION_ANNOTATION: revision.as_str() },
+            "ownerReferences": [owner],
+        },
+        "spec": canary,
+    }))
+}
+
+/// The Service `<service>-canary`: the user's ports, and of the pods that the user's selects those with the role label.
+///
+/// The user's labels are kept, so that what scrapes by a Service's labels (a `ServiceMonitor`) finds the canary too. Annotations are
+/// not: they ask for load balancers and names, of which there is to be one. Neither is `publishNotReadyAddresses`: no request goes to
+/// a canary that isn't ready.
+pub fn canary_service(service: &Value, owner: &OwnerReference) -> Result<Value, Unfit> {
+    let unfit = |field, why| Unfit { kind: "service", name: name(service).to_owned(), field, why };
+    let spec = &service["spec"];
+    if spec["type"] == "ExternalName" {
+        return Err(unfit("spec.type", "ExternalName leads out of the cluster; name another"));
+    }
+    let mut selector = spec["selector"].as_object().cloned().unwrap_or_default();
+    if label(service, PIN_LABEL).is_some() {
+        selector.remove(HASH_LABEL);
+    }
+    if selector.is_empty() {
+        return Err(unfit("spec.selector", "none, so it has no pods to tell apart; name some"));
+    }
+    selector.insert(ROLE_LABEL.to_owned(), json!(ROLE));
+
+    let mut canary = json!({
+        "type": "ClusterIP",
+        "selector": selector,
+        "ports": list(spec, "ports").iter().map(port).collect::<Vec<_>>(),
+    });
+    copy(spec, &mut canary, &["ipFamilies", "ipFamilyPolicy", "trafficDistribution"]);
+    let mut labels = service["metadata"]["labels"].as_object().cloned().unwrap_or_default();
+    labels.retain(|key, _| !key.starts_with(OURS));
+    labels.insert(ROLE_LABEL.to_owned(), json!(ROLE));
+    Ok(json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": format!("{}{SUFFIX}", name(service)),
+            "namespace": namespace(service),
+            "labels": labels,
+            "ownerReferences": [owner],
+        },
+        "spec": canary,
+    }))
+}
+
+/// Without the port of the nodes, which one Service alone can have.
+fn port(port: &Value) -> Value {
+    let mut port = port.clone();
+    if let Some(fields) = port.as_object_mut() {
+        fields.remove("nodePort");
+    }
+    port
+}
+
+fn copy(from: &Value, to: &mut Value, fields: &[&str]) {
+    for field in fields {
+        if let Some(value) = from.get(field).filter(|v| !v.is_null()) {
+            to[*field] = value.clone();
+        }
+    }
+}
+
+fn labels(template: &mut Value) -> Option<&mut Map<String, Value>> {
+    template.get_mut("metadata")?.get_mut("labels")?.as_object_mut()
+}
+
+fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object["metadata"]["labels"][key].as_str()
+}
+
+fn list<'a>(of: &'a Value, field: &str) -> &'a [Value] {
+    of[field].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+fn namespace(object: &Value) -> Value {
+    object["metadata"]["namespace"].clone()
+}
+
+#[cfg(test)]
+mod tests;
