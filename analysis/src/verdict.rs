@@ -1,5 +1,7 @@
 //! What a check found, with its evidence.
 
+use std::fmt;
+
 use crate::check::{Limit, Unit, Window};
 
 /// In order of precedence: a verdict is the worst of its parts.
@@ -56,6 +58,18 @@ pub struct Verdict {
     pub requests: Requests,
     /// In the order of the checks.
     pub metrics: Vec<MetricVerdict>,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::Pass => "Pass",
+            Outcome::TooEarly => "TooEarly",
+            Outcome::NoData => "NoData",
+            Outcome::Error => "Error",
+            Outcome::Fail => "Fail",
+        })
+    }
 }
 
 impl Verdict {

@@ -20,9 +20,9 @@ pub use credentials::CredentialsError;
 pub use fake::Fake;
 pub use prometheus::{ConfigError, Prometheus, PrometheusConfig};
 
-/// How many queries are under way at once: a check has a handful, and a source that serves many
-/// dashboards should not notice it.
-const AT_ONCE: usize = 8;
+/// How many queries are under way at once: as many as Prometheus evaluates at a time by default, and
+/// enough for all of a check, which then takes as long as its slowest query.
+const AT_ONCE: usize = 20;
 
 /// A metric backend. Every implementation passes the contract that the tests of this module hold.
 #[async_trait]
@@ -43,6 +43,11 @@ pub enum MetricError {
     )]
     Unreachable { url: String, reason: String },
     #[error(
+        "no secure connection to {url} ({reason}); the credentials' Secret needs its authority in \
+         `ca.crt`, and `tls.crt` with `tls.key` where it asks for a client's certificate"
+    )]
+    Untrusted { url: String, reason: String },
+    #[error(
         "no answer from {url} within {seconds} s; may the controller reach it, is it overloaded, or the query too expensive?"
     )]
     TimedOut { url: String, seconds: u64 },
@@ -50,7 +55,7 @@ pub enum MetricError {
     Interrupted { url: String, reason: String },
     #[error("{url} answered {status}{}; its own log says more", colon(message))]
     Failing { url: String, status: u16, message: String },
-    #[error("{url} answered {status}{}; {}", colon(message), way_out(*status))]
+    #[error("{url} answered {status}{}; {}", colon(message), way_out(*status, message))]
     Refused { url: String, status: u16, message: String },
     #[error(
         "{url} answered with {found} where Prometheus answers with JSON; is it Prometheus' address, path prefix included?"
@@ -72,7 +77,8 @@ impl MetricError {
             | MetricError::TimedOut { .. }
             | MetricError::Interrupted { .. }
             | MetricError::Failing { .. } => true,
-            MetricError::Refused { .. }
+            MetricError::Untrusted { .. }
+            | MetricError::Refused { .. }
             | MetricError::NotPrometheus { .. }
             | MetricError::Series { .. }
             | MetricError::Shape { .. }
@@ -81,8 +87,7 @@ impl MetricError {
     }
 }
 
-/// Asks `source` every one of `queries`, some at a time, for the value at `at`. Takes no longer
-/// than the slowest few of them.
+/// Asks `source` every one of `queries`, at once as far as sensible, for the value at `at`.
 pub async fn read(source: &dyn MetricSource, queries: Vec<Query>, at: DateTime<Utc>) -> Readings {
     futures::stream::iter(queries)
         .map(|query| async move {
@@ -109,13 +114,16 @@ fn colon(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
-fn way_out(status: u16) -> &'static str {
+fn way_out(status: u16, message: &str) -> &'static str {
+    const ADDRESS: &str = "is it Prometheus' address, path prefix included?";
     match status {
         status if (300..400).contains(&status) => {
             "redirects are not followed, give the address that it points to"
         }
         401 | 403 => "check the credentials",
-        404 | 405 => "is it Prometheus' address, path prefix included?",
+        404 | 405 => ADDRESS,
+        // Prometheus says what is wrong with a query; a proxy, or TLS where there is none, doesn't.
+        _ if message.is_empty() => ADDRESS,
         _ => "correct the query",
     }
 }

@@ -134,7 +134,7 @@ impl Prometheus {
             let identity = Identity::from_pem(pem).map_err(|_| invalid("tls.crt", problem))?;
             builder = builder.identity(identity);
         }
-        let client = builder.build().map_err(|error| self.unreachable(&error))?;
+        let client = builder.build().map_err(|error| self.broken(&error))?;
 
         let url = match &credentials.login {
             Some(Login { username, password }) => {
@@ -180,7 +180,7 @@ impl Prometheus {
     /// The body, as far as one value can need it.
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, MetricError> {
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.interrupted(&error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(&error))? {
             body.extend_from_slice(&chunk);
             if body.len() > LONGEST_ANSWER {
                 return Err(MetricError::Shape {
@@ -195,23 +195,27 @@ impl Prometheus {
     fn not_sent(&self, error: &prometheus_http_query::Error) -> MetricError {
         match error {
             prometheus_http_query::Error::Client(error) => match error.inner() {
-                Some(error) if error.is_connect() => self.unreachable(error),
-                Some(error) => self.interrupted(error),
-                None => self.interrupted_by(error.to_string()),
+                Some(error) => self.broken(error),
+                None => self.interrupted(error.to_string()),
             },
-            error => self.interrupted_by(error.to_string()),
+            error => self.interrupted(error.to_string()),
         }
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> MetricError {
-        MetricError::Unreachable { url: self.shown(), reason: root(error) }
+    fn broken(&self, error: &reqwest::Error) -> MetricError {
+        let (url, reason) = (self.shown(), root(error));
+        // The reasons are rustls' own, and its types are hidden behind several layers. Should its
+        // words change, the message is the less helpful one of an address that can't be reached.
+        if reason.to_ascii_lowercase().contains("certificate") {
+            MetricError::Untrusted { url, reason }
+        } else if error.is_connect() || error.is_builder() {
+            MetricError::Unreachable { url, reason }
+        } else {
+            self.interrupted(reason)
+        }
     }
 
-    fn interrupted(&self, error: &reqwest::Error) -> MetricError {
-        self.interrupted_by(root(error))
-    }
-
-    fn interrupted_by(&self, reason: String) -> MetricError {
+    fn interrupted(&self, reason: String) -> MetricError {
         MetricError::Interrupted { url: self.shown(), reason }
     }
 
