@@ -6,6 +6,9 @@ mod backends;
 mod gateway;
 mod http_route;
 
+#[cfg(test)]
+mod contract;
+
 use std::fmt;
 
 use analysis::Profile;

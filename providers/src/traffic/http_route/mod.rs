@@ -92,3 +92,6 @@ impl TrafficProvider for HttpRoute {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,15 +45,19 @@ pub(super) fn render(live: &Value, backends: &Backends, share: Option<Weight>) -
 
 fn annotate(route: &mut Value, backends: &Backends, share: Option<Weight>) {
     let Some(metadata) = route.get_mut("metadata").and_then(Value::as_object_mut) else { return };
-    if let Some(share) = share {
-        let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
-        annotations[backends.annotation()] = json!(share.percent().to_string());
-    } else if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut)
-    {
-        annotations.remove(&backends.annotation());
-        if annotations.is_empty() {
-            metadata.remove("annotations");
+    let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+    let Some(annotations) = annotations.as_object_mut() else { return };
+    match share {
+        Some(share) => {
+            annotations.insert(backends.annotation(), json!(share.percent().to_string()));
         }
+        None => {
+            annotations.remove(&backends.annotation());
+        }
+    }
+    // The API server keeps no empty map.
+    if annotations.is_empty() {
+        metadata.remove("annotations");
     }
 }
 

@@ -1,0 +1,117 @@
+mod answers;
+mod conflicts;
+mod finding;
+mod golden;
+mod properties;
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::traffic::contract::{self, Fixture};
+
+/// The routes of the golden files, each with the Service that is split in it.
+pub(super) const CASES: [&str; 6] =
+    ["plain", "another-service", "filters", "weight", "hosts", "two-canaries"];
+
+#[test]
+fn it_keeps_the_contract() {
+    let mut fixtures: Vec<_> = CASES.map(fixture).into();
+    fixtures.push(Fixture {
+        name: "managed".into(),
+        live: live(managed().object()),
+        backends: shop(),
+    });
+    contract::keeps(&HttpRoute { gateways: vec![Gateway::Traefik] }, &fixtures);
+}
+
+#[test]
+fn the_slowest_gateway_says_how_long_a_write_takes() {
+    let of = |gateways: &[Gateway]| HttpRoute { gateways: gateways.to_vec() }.capabilities();
+    let other = Gateway::by("example.com/gateway");
+
+    assert_eq!(of(&[Gateway::EnvoyGateway]).settle.num_seconds(), 1);
+    assert_eq!(of(&[Gateway::EnvoyGateway, Gateway::Traefik]).settle.num_seconds(), 3);
+    assert_eq!(of(&[Gateway::Traefik, other]).settle.num_seconds(), 5);
+    assert_eq!(of(&[]).settle.num_seconds(), 5);
+}
+
+#[test]
+fn gateways_of_one_kind_have_its_metrics_and_a_mixture_has_none() {
+    use analysis::Profile;
+    let of =
+        |gateways: &[Gateway]| HttpRoute { gateways: gateways.to_vec() }.capabilities().profile;
+
+    assert_eq!(of(&[Gateway::Traefik, Gateway::Traefik]), Some(Profile::Traefik));
+    assert_eq!(of(&[Gateway::EnvoyGateway]), Some(Profile::EnvoyGateway));
+    assert_eq!(of(&[Gateway::EnvoyGateway, Gateway::Traefik]), None);
+    assert_eq!(of(&[Gateway::Traefik, Gateway::by("example.com/gateway")]), None);
+    assert_eq!(of(&[]), None);
+}
+
+pub(super) fn shop() -> Backends {
+    Backends::new("demo", "shop").expect("short")
+}
+
+pub(super) fn fixture(case: &str) -> Fixture {
+    Fixture { name: case.to_owned(), live: live(owners(case)), backends: shop() }
+}
+
+/// As it is written down, `golden/http-route/<case>/route.yaml`.
+pub(super) fn owners(case: &str) -> Value {
+    yaml(&std::fs::read_to_string(folder(case).join("route.yaml")).expect("a golden file"))
+}
+
+pub(super) fn folder(case: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "golden", "http-route", case].iter().collect()
+}
+
+/// As it is read: stored, and accepted by all its parents.
+pub(super) fn live(mut route: Value) -> Value {
+    route["metadata"]["resourceVersion"] = json!("7");
+    route["metadata"]["generation"] = json!(3);
+    let parents: Vec<_> = refs::list(&route, "/spec/parentRefs")
+        .iter()
+        .map(|parent| entry(parent, "traefik.io/gateway-controller", &accepted(3)))
+        .collect();
+    route["status"] = json!({ "parents": parents });
+    route
+}
+
+pub(super) fn entry(parent: &Value, controller: &str, conditions: &Value) -> Value {
+    json!({"parentRef": parent, "controllerName": controller, "conditions": conditions})
+}
+
+pub(super) fn accepted(generation: i64) -> Value {
+    json!([
+        {"type": "Accepted", "status": "True", "reason": "Accepted", "message": "", "observedGeneration": generation},
+        {"type": "ResolvedRefs", "status": "True", "reason": "ResolvedRefs", "message": "", "observedGeneration": generation},
+    ])
+}
+
+pub(super) fn managed() -> Managed {
+    Managed {
+        name: "shop".into(),
+        backends: shop(),
+        port: 80,
+        gateways: vec![
+            GatewayRef {
+                name: "public".into(),
+                namespace: Some("infra".into()),
+                section_name: None,
+            },
+            GatewayRef { name: "local".into(), namespace: None, section_name: Some("http".into()) },
+        ],
+        hosts: vec!["shop.example.com".into()],
+        labels: [("app.kubernetes.io/managed-by".to_owned(), "tidegate".to_owned())].into(),
+        owner: json!({
+            "apiVersion": "tidegate.dev/v1alpha1", "kind": "Canary", "name": "shop",
+            "uid": "6f0c1f7e-0000-4000-8000-000000000001", "controller": true, "blockOwnerDeletion": true,
+        }),
+    }
+}
+
+pub(super) fn yaml(text: &str) -> Value {
+    serde_norway::from_str(text).expect("YAML")
+}
