@@ -41,7 +41,7 @@ pub struct Progress {
     /// What the route is meant to give the canary; `None` until the route has been split for the first time.
     pub weight: Option<Weight>,
     pub stage: Timed<Stage>,
-    /// Passed checks of this step.
+    /// Passed checks of this step, up to what it asks for.
     pub passes: u32,
     /// Failed checks of the whole run.
     pub failures: u32,

@@ -172,9 +172,10 @@ impl Go<'_> {
         match verdict.outcome {
             Found::Pass => {
                 at.blind_since = None;
-                at.passes += 1;
-                let (passes, checks) = (at.passes, self.step.checks.max(at.passes));
-                self.complete(at, Some(Reason::CheckPassed { step, passes, checks, sentence }))
+                let news = self.passed(&mut at);
+                let (passes, checks) = (at.passes, self.step.checks);
+                let reason = Reason::CheckPassed { step, passes, checks, sentence };
+                self.complete(at, news.then_some(reason))
             }
             Found::Fail if verdict.blames_canary() => {
                 at.blind_since = None;
@@ -188,6 +189,13 @@ impl Go<'_> {
             Found::Error => self.blind(at, check, "MetricsError", sentence),
             Found::TooEarly => self.blind(at, check, "TooEarly", sentence),
         }
+    }
+
+    /// Counts up to what the step asks for; whether it still counted.
+    fn passed(&self, at: &mut Progress) -> bool {
+        let before = at.passes;
+        at.passes = (before + 1).min(self.step.checks);
+        at.passes > before
     }
 
     fn failed(&self, mut at: Progress, sentence: String) -> Decision {
@@ -216,7 +224,7 @@ impl Go<'_> {
         match policy.then {
             Blind::Rollback if over => self.back(at, Cause::NoData { why: sentence }),
             Blind::Promote if over => {
-                at.passes += 1;
+                self.passed(&mut at);
                 self.complete(at, Some(Reason::NoVerdict { step, outcome, sentence }))
             }
             Blind::Rollback | Blind::Promote | Blind::Hold => {
@@ -250,6 +258,8 @@ impl Go<'_> {
         };
         if let Some((reason, until)) = held {
             let decision = checks_go_on(wait(reason, at));
+            // What has happened is said first, then what is waited for.
+            let until = if because.is_some() { Some(self.now) } else { until };
             return match until {
                 Some(until) => decision.at(until),
                 None => decision,

@@ -213,10 +213,7 @@ impl fmt::Display for Reason {
                 write!(f, "step {step}: {weight} in effect, warming up before anything is measured")
             }
             Self::CheckNotDue { step, passes, checks } => {
-                write!(
-                    f,
-                    "step {step}: {passes} of {checks} checks passed, the next is not due yet"
-                )
+                write!(f, "step {step}: {passes} of {checks} checks passed, waiting for the next")
             }
             Self::CheckPassed { step, passes, checks, sentence } => {
                 write!(f, "step {step}: {passes} of {checks} checks passed: {sentence}")
