@@ -187,7 +187,10 @@ pub(crate) fn go_back(
 
 /// Whatever the owner puts in the place of a deleted target has been started by them: traffic goes there once it has rolled out.
 fn orphaned(run: &Run, orphan: &Orphan, seen: &Observation, now: DateTime<Utc>) -> Decision {
-    let phase = Phase::Orphaned(orphan.clone());
+    let serves = matches!(&seen.target, Target::Found(t) if t.serves());
+    let lost = seen.canary.ready == 0 && serves;
+    let weight = orphan.weight.map(|weight| if lost { Weight::ZERO } else { weight });
+    let phase = Phase::Orphaned(Orphan { weight, ..orphan.clone() });
     let cause = if seen.deleting { Cause::Deleted } else { Cause::Recreated };
     match &seen.target {
         Target::Found(t) if t.rolled_to(&t.revision) => {

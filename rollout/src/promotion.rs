@@ -67,7 +67,7 @@ pub(crate) fn decide(
             go.when(so, traffic.settle, S::Exclude, Reason::ReturningTraffic)
         }
         S::Exclude => {
-            let excluded = seen.pinned.as_ref() == Some(&run.canary);
+            let excluded = seen.pinned.as_ref() == Some(&run.canary) && traffic.returned();
             go.when(excluded, settle, S::Remove, Reason::ExcludingCanary)
         }
         S::Remove => {

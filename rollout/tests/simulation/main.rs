@@ -1,7 +1,10 @@
 //! The state machine in a small model of a cluster: stories that a person can read, properties over random ones, and tables.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests, helpers included")]
+
 mod clock;
 mod deployment;
+mod events;
 mod metrics;
 mod plans;
 mod properties;
