@@ -61,7 +61,8 @@ impl TrafficProvider for HttpRoute {
         by: SplitBy,
     ) -> Result<Option<Value>, RenderError> {
         let wanted = split::render(live, backends, share);
-        if wanted == *live {
+        let traces = traces(live).filter(|_| share.is_none());
+        if wanted == *live && traces.is_none() {
             return Ok(None);
         }
         let version = live.pointer("/metadata/resourceVersion").filter(|v| v.is_string());
@@ -69,6 +70,10 @@ impl TrafficProvider for HttpRoute {
             version.ok_or_else(|| RenderError::NeverRead { object: refs::label(live) })?;
 
         let mut metadata = Map::from_iter([("resourceVersion".to_owned(), version.clone())]);
+        if wanted == *live {
+            metadata.insert("managedFields".to_owned(), json!(traces));
+            return Ok(Some(json!({ "metadata": metadata })));
+        }
         // Also when it says so already: any write makes the server split what isn't.
         let percent = share.map(|share| share.percent().to_string());
         metadata.insert("annotations".to_owned(), json!({ backends.annotation(): percent }));
@@ -92,6 +97,20 @@ impl TrafficProvider for HttpRoute {
         }
     }
 }
+
+/// `managedFields` without what our own writes of the rules have left there, if they have: as long as it is there, the owner's next
+/// apply without force is a conflict. A separate write, since the one that gives the rules back makes it anew.
+fn traces(live: &Value) -> Option<Vec<Value>> {
+    let all = refs::list(live, "/metadata/managedFields");
+    let ours = |entry: &&Value| entry["manager"] == MANAGER && entry["operation"] == "Update";
+    all.iter().find(ours)?;
+    let rest: Vec<_> = all.iter().filter(|entry| !ours(entry)).cloned().collect();
+    // An empty list would mean: forget everybody.
+    (!rest.is_empty()).then_some(rest)
+}
+
+/// Our name as the API server keeps it beside the fields that we write.
+const MANAGER: &str = "tidegate";
 
 #[cfg(test)]
 mod tests;
