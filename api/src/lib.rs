@@ -35,6 +35,8 @@ pub const ROLE_LABEL: &str = "tidegate.dev/role";
 pub const PIN_LABEL: &str = "tidegate.dev/stable-hash";
 /// On the canary's Deployment: the revision of the template that it was made from.
 pub const REVISION_ANNOTATION: &str = "tidegate.dev/revision";
+/// On the canary's Deployment: the replicas of the target when it was last seen.
+pub const TARGET_REPLICAS_ANNOTATION: &str = "tidegate.dev/target-replicas";
 /// On a Canary: letting go is not over yet.
 pub const FINALIZER: &str = "tidegate.dev/let-go";
 /// What the canary's Deployment and Service are called after the target and the user's Service.

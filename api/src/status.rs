@@ -20,6 +20,10 @@ pub struct CanaryStatus {
     pub waiting_for: Option<WaitingFor>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traffic: Option<TrafficStatus>,
+    /// Who keeps a new revision from starting: `ApiServer` (the admission policies), or `Pause` (the deployment is paused at
+    /// rest, because the policies are not in force).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<String>,
     /// Of the last check.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<MetricStatus>,

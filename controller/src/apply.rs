@@ -1,0 +1,401 @@
+//! Brings about what the recorded phase wants. Each effect is absolute: what is so already costs no request.
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Resource, ResourceExt};
+use providers::traffic::{GatewayRef, Managed, RenderError, SplitBy, TrafficProvider};
+use rollout::{Effect, Revision, Weight};
+use serde_json::{Value, json};
+
+use crate::Context;
+use crate::caches::http_route;
+use crate::objects::{Unfit, canary_deployment, canary_replicas, canary_service};
+use crate::watched::{POD_TEMPLATE_HASH, Template, Workload};
+use crate::world::World;
+
+/// Why an effect could not be brought about.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    /// The world has moved on: read it again and decide anew.
+    #[error("{what} has changed meanwhile")]
+    Stale { what: String },
+    #[error("{what}: the API server refused the write")]
+    Refused { what: String, source: kube::Error },
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    #[error(transparent)]
+    Render(#[from] RenderError),
+}
+
+fn params() -> PatchParams {
+    PatchParams { field_manager: Some(api::FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+fn refused(what: impl Into<String>) -> impl FnOnce(kube::Error) -> ApplyError {
+    move |source| {
+        let what = what.into();
+        match &source {
+            // 404: it was deleted since it was read.
+            kube::Error::Api(status) if matches!(status.code, 404 | 409) => ApplyError::Stale { what },
+            _ => ApplyError::Refused { what, source },
+        }
+    }
+}
+
+/// Applies `effects` in their order. `revision`: what the canary is made of.
+///
+/// # Errors
+/// The first effect that failed; the later ones have not been tried.
+pub(crate) async fn apply(
+    ctx: &Context,
+    world: &World,
+    revision: Option<&Revision>,
+    effects: &[Effect],
+) -> Result<(), ApplyError> {
+    let write = Write { ctx, world };
+    for effect in effects {
+        match effect {
+            Effect::Pin(to) => write.pin(to.as_ref()).await?,
+            Effect::Split(share) => write.split(*share).await?,
+            Effect::Canary(None) => write.remove_canary().await?,
+            Effect::Canary(Some(share)) => {
+                if let Some(revision) = revision {
+                    write.canary(revision, *share).await?;
+                }
+            }
+            Effect::Start(revision) => write.start(revision).await?,
+            Effect::Only(revision) => write.only(revision).await?,
+            Effect::Hold => write.hold().await?,
+        }
+    }
+    Ok(())
+}
+
+struct Write<'a> {
+    ctx: &'a Context,
+    world: &'a World,
+}
+
+impl Write<'_> {
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.ctx.client.clone(), &self.world.namespace)
+    }
+
+    async fn pin(&self, to: Option<&Revision>) -> Result<(), ApplyError> {
+        let Some(service) = &self.world.service else { return Ok(()) };
+        let what = format!("service {}", service.name_any());
+        let hash = match to {
+            None => None,
+            Some(revision) => Some(self.world.hash_of(revision).ok_or_else(|| {
+                ApplyError::Stale { what: format!("the ReplicaSet of revision {revision}") }
+            })?),
+        };
+        let selected = |s: &Service| {
+            let selector = s.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+            selector.and_then(|s| s.get(POD_TEMPLATE_HASH)).cloned()
+        };
+        let label = service.labels().get(api::PIN_LABEL).map(String::as_str);
+        if selected(service).as_deref() == hash && label == hash {
+            return Ok(());
+        }
+        let mut patch = json!({"metadata": {
+            "resourceVersion": service.resource_version(), "labels": {api::PIN_LABEL: hash},
+        }});
+        let name = service.name_any();
+        let stored =
+            self.api::<Service>().patch(&name, &params(), &Patch::Merge(&patch)).await.map_err(refused(&*what))?;
+        if selected(&stored).as_deref() != hash {
+            // No policy did it for us.
+            patch["metadata"]["resourceVersion"] = json!(stored.resource_version());
+            patch["spec"] = json!({"selector": {POD_TEMPLATE_HASH: hash}});
+            self.api::<Service>().patch(&name, &params(), &Patch::Merge(&patch)).await.map_err(refused(what))?;
+        }
+        tracing::info!(service = name, hash, "service pinned");
+        Ok(())
+    }
+
+    async fn split(&self, share: Option<Weight>) -> Result<(), ApplyError> {
+        let (provider, backends) = (&self.world.provider, &self.world.backends);
+        let api = routes(self.ctx, self.world);
+        for route in &self.world.routes {
+            let Some(patch) = provider.change(route, backends, share, SplitBy::Server)? else { continue };
+            let name = route.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            let what = format!("httproute {name}");
+            let stored =
+                api.patch(name, &params(), &Patch::Merge(&patch)).await.map_err(refused(&*what))?;
+            let stored = serde_json::to_value(&stored).unwrap_or_default();
+            // Only where no policy did it for us is there anything left to change.
+            if let Some(patch) = provider.change(&stored, backends, share, SplitBy::Us)? {
+                api.patch(name, &params(), &Patch::Merge(&patch)).await.map_err(refused(what))?;
+            }
+            tracing::info!(route = name, weight = share.map(Weight::percent), "route written");
+        }
+        Ok(())
+    }
+
+    async fn canary(&self, revision: &Revision, share: Weight) -> Result<(), ApplyError> {
+        let existing = self.world.canary_deployment.as_ref().filter(|d| self.world.owns(&***d));
+        let Some(existing) = existing else { return self.create_canary(revision, share).await };
+        if existing.spec.template.revision != *revision {
+            return self.remove_canary().await; // left over from another run; the next look creates it anew
+        }
+        let full = match &self.world.target {
+            Some(target) => target.spec.replicas,
+            None => existing
+                .annotations()
+                .get(api::TARGET_REPLICAS_ANNOTATION)
+                .and_then(|n| n.parse().ok())
+                .unwrap_or(existing.spec.replicas),
+        };
+        let replicas = canary_replicas(share, full);
+        if existing.spec.replicas == replicas {
+            return Ok(());
+        }
+        let name = existing.name();
+        let patch = json!({
+            "metadata": {"annotations": {api::TARGET_REPLICAS_ANNOTATION: full.to_string()}},
+            "spec": {"replicas": replicas},
+        });
+        let api = self.api::<Workload>();
+        api.patch(name, &params(), &Patch::Merge(&patch))
+            .await
+            .map_err(refused(format!("deployment {name}")))?;
+        tracing::info!(deployment = name, replicas, "canary scaled");
+        Ok(())
+    }
+
+    async fn create_canary(&self, revision: &Revision, share: Weight) -> Result<(), ApplyError> {
+        let Some(target) = &self.world.target else { return Ok(()) };
+        let what = format!("deployment {}", target.name());
+        let kind = kube::api::ApiResource::erase::<Deployment>(&());
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.ctx.client.clone(), &self.world.namespace, &kind);
+        let whole = api.get(target.name()).await.map_err(refused(&*what))?;
+        let whole = serde_json::to_value(&whole).unwrap_or_default();
+        if Template::of(&whole["spec"]["template"]).revision != *revision {
+            return Err(ApplyError::Stale { what });
+        }
+        let replicas = canary_replicas(share, target.spec.replicas);
+        let mut canary = canary_deployment(&whole, &self.owner(), revision, replicas)?;
+        canary["metadata"]["annotations"][api::TARGET_REPLICAS_ANNOTATION] =
+            json!(target.spec.replicas.to_string());
+        self.apply_owned(&api, &canary).await?;
+        tracing::info!(deployment = self.world.canary_name(), replicas, %revision, "canary created");
+        Ok(())
+    }
+
+    async fn remove_canary(&self) -> Result<(), ApplyError> {
+        let Some(canary) = self.world.canary_deployment.as_ref().filter(|d| self.world.owns(&***d))
+        else {
+            return Ok(());
+        };
+        if canary.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let only_this =
+            Preconditions { uid: canary.metadata.uid.clone(), resource_version: None };
+        let params = DeleteParams::background().preconditions(only_this);
+        match self.api::<Workload>().delete(canary.name(), &params).await {
+            Ok(_) => tracing::info!(deployment = canary.name(), "canary deleted"),
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(refused(format!("deployment {}", canary.name()))(error)),
+        }
+        Ok(())
+    }
+
+    /// With the resourceVersion that it was decided on: what was written since is not judged, and stays held.
+    async fn start(&self, revision: &Revision) -> Result<(), ApplyError> {
+        let Some(target) = &self.world.target else { return Ok(()) };
+        if target.spec.template.revision != *revision || !target.spec.paused {
+            return Ok(());
+        }
+        self.set_paused(target, false).await?;
+        tracing::info!(deployment = target.name(), %revision, "revision started");
+        Ok(())
+    }
+
+    async fn hold(&self) -> Result<(), ApplyError> {
+        match &self.world.target {
+            Some(target) if !target.spec.paused => self.set_paused(target, true).await,
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn set_paused(&self, target: &Workload, paused: bool) -> Result<(), ApplyError> {
+        let patch = json!({
+            "metadata": {"resourceVersion": target.metadata.resource_version},
+            "spec": {"paused": paused},
+        });
+        let what = format!("deployment {}", target.name());
+        let api = self.api::<Workload>();
+        api.patch(target.name(), &params(), &Patch::Merge(&patch)).await.map_err(refused(what))?;
+        Ok(())
+    }
+
+    /// The controller of a paused Deployment gives all pods to the one ReplicaSet that is left with any. The ReplicaSet of the
+    /// current template would get them back at once, so it is deleted; it is made again when the Deployment is started.
+    async fn only(&self, revision: &Revision) -> Result<(), ApplyError> {
+        let Some(target) = &self.world.target else { return Ok(()) };
+        if self.world.hash_of(revision).is_none() {
+            return Ok(());
+        }
+        if !target.spec.paused {
+            return self.set_paused(target, true).await; // and only then its ReplicaSets, at the next look
+        }
+        let api = self.api::<ReplicaSet>();
+        for rs in self.world.replica_sets.iter().filter(|rs| rs.revision != *revision) {
+            let what = || format!("replicaset {}", rs.name);
+            if rs.revision == target.spec.template.revision {
+                match api.delete(&rs.name, &DeleteParams::background()).await {
+                    Ok(_) => tracing::info!(replicaset = rs.name, "replicaset deleted"),
+                    Err(kube::Error::Api(status)) if status.code == 404 => {}
+                    Err(error) => return Err(refused(what())(error)),
+                }
+            } else if rs.pods.desired > 0 {
+                let none = json!({"spec": {"replicas": 0}});
+                api.patch_scale(&rs.name, &params(), &Patch::Merge(&none))
+                    .await
+                    .map_err(refused(what()))?;
+                tracing::info!(replicaset = rs.name, "replicaset scaled to 0");
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the route where no other names the Service, and keeps one of ours as the spec says. True if there was nothing to do.
+    async fn manage(&self, managed: &Managed) -> Result<bool, ApplyError> {
+        let api = routes(self.ctx, self.world);
+        let ours = self.world.routes.iter().find(|route| managed.owns(route));
+        match ours {
+            None if self.world.routes.is_empty() && self.world.found.refused.is_empty() => {
+                self.apply_owned(&api, &managed.object()).await?;
+                Ok(false)
+            }
+            Some(live) if !managed.is_current(live) => {
+                let patch = json!({
+                    "metadata": {"resourceVersion": live["metadata"]["resourceVersion"]},
+                    "spec": managed.object()["spec"],
+                });
+                let what = format!("httproute {}", managed.name);
+                api.patch(&managed.name, &params(), &Patch::Merge(&patch)).await.map_err(refused(what))?;
+                Ok(false)
+            }
+            None | Some(_) => Ok(true),
+        }
+    }
+
+    fn owner(&self) -> OwnerReference {
+        self.world.canary.controller_owner_ref(&()).unwrap_or_default()
+    }
+
+    async fn apply_owned(
+        &self,
+        api: &Api<DynamicObject>,
+        object: &Value,
+    ) -> Result<(), ApplyError> {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
+        let what = format!("{kind} {name}");
+        let parsed: DynamicObject = serde_json::from_value(object.clone())
+            .map_err(|e| ApplyError::Refused { what: what.clone(), source: kube::Error::SerdeError(e) })?;
+        let params = PostParams { field_manager: Some(api::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        // Created, never applied over: what has the name already isn't ours.
+        api.create(&params, &parsed).await.map_err(refused(what))?;
+        Ok(())
+    }
+}
+
+/// What a canary needs beside its target before its first run: a label, a Service, and a route if there is none.
+///
+/// # Errors
+/// The first write that failed.
+pub(crate) async fn adopt(ctx: &Context, world: &World) -> Result<bool, ApplyError> {
+    let write = Write { ctx, world };
+    let mut complete = true;
+    if let (Some(service), None) = (&world.service, &world.canary_service) {
+        let service = serde_json::to_value(&**service).unwrap_or_default();
+        let kind = kube::api::ApiResource::erase::<Service>(&());
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(ctx.client.clone(), &world.namespace, &kind);
+        write.apply_owned(&api, &canary_service(&service, &write.owner())?).await?;
+        complete = false;
+    }
+    if let Some(target) = &world.target {
+        let name = world.name();
+        if target.adopted_by() != Some(&name) {
+            label_target(ctx, target, Some(&name)).await?;
+            complete = false;
+        }
+    }
+    if let Some(managed) = managed_route(world, write.owner()) {
+        complete &= write.manage(&managed).await?;
+    }
+    Ok(complete)
+}
+
+/// The last traces on what stays: the target's label, and the ownership of a route that we made, which outlives the canary
+/// because taking it away would be an outage.
+///
+/// # Errors
+/// When a write failed.
+pub(crate) async fn disown(ctx: &Context, world: &World) -> Result<(), ApplyError> {
+    if let Some(target) = &world.target {
+        if target.adopted_by() == Some(&world.name()) {
+            label_target(ctx, target, None).await?;
+        }
+    }
+    let Some(managed) = managed_route(world, Write { ctx, world }.owner()) else { return Ok(()) };
+    if world.routes.iter().any(|route| managed.owns(route)) {
+        let api = routes(ctx, world);
+        let patch = json!({"metadata": {
+            "ownerReferences": null, "labels": {api::CANARY_LABEL: null},
+        }});
+        let what = format!("httproute {}", managed.name);
+        api.patch(&managed.name, &params(), &Patch::Merge(&patch)).await.map_err(refused(what))?;
+    }
+    Ok(())
+}
+
+fn routes(ctx: &Context, world: &World) -> Api<DynamicObject> {
+    Api::namespaced_with(ctx.client.clone(), &world.namespace, &http_route())
+}
+
+async fn label_target(
+    ctx: &Context,
+    target: &Workload,
+    canary: Option<&str>,
+) -> Result<(), ApplyError> {
+    let namespace = target.metadata.namespace.as_deref().unwrap_or_default();
+    let api: Api<Workload> = Api::namespaced(ctx.client.clone(), namespace);
+    let patch = json!({"metadata": {"labels": {api::CANARY_LABEL: canary}}});
+    let what = format!("deployment {}", target.name());
+    api.patch(target.name(), &params(), &Patch::Merge(&patch)).await.map_err(refused(what))?;
+    Ok(())
+}
+
+/// The route that the spec asks for, if it asks for one.
+fn managed_route(world: &World, owner: OwnerReference) -> Option<Managed> {
+    let traffic = &world.canary.spec.traffic;
+    let route = traffic.route.as_ref()?;
+    let ports = world.service.as_ref()?.spec.as_ref()?.ports.as_deref().unwrap_or_default();
+    let only = ports.first().and_then(|p| u16::try_from(p.port).ok());
+    let gateways = route.gateways.iter().map(|g| GatewayRef {
+        name: g.name.clone(),
+        namespace: g.namespace.clone(),
+        section_name: g.section_name.clone(),
+    });
+    Some(Managed {
+        name: world.backends.service.clone(),
+        backends: world.backends.clone(),
+        port: traffic.service.port.or(only)?,
+        gateways: gateways.collect(),
+        hosts: route.hosts.clone(),
+        labels: [(api::CANARY_LABEL.to_owned(), world.name())].into(),
+        owner: serde_json::to_value(owner).unwrap_or_default(),
+    })
+}

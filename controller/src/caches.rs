@@ -1,0 +1,255 @@
+//! The watches: each keeps what is used of one kind, and wakes the canaries that its changes concern.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use api::{Canary, CanaryAction, CanaryRun};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, reflector, watcher};
+use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinSet;
+
+use crate::watched::Workload;
+
+/// Says that a canary is to be looked at again.
+pub(crate) type Wake = UnboundedSender<ObjectRef<Canary>>;
+
+/// Everything that is watched.
+#[derive(Clone)]
+pub(crate) struct Caches {
+    pub(crate) canaries: Store<Canary>,
+    pub(crate) runs: Store<CanaryRun>,
+    pub(crate) actions: Store<CanaryAction>,
+    pub(crate) deployments: Store<Workload>,
+    pub(crate) services: Store<Service>,
+    pub(crate) routes: Store<DynamicObject>,
+    /// Of the canaries' Services only.
+    pub(crate) endpoints: Store<EndpointSlice>,
+    /// Of the canaries only.
+    pub(crate) pods: Store<Pod>,
+}
+
+/// `gateway.networking.k8s.io/v1` HTTPRoute.
+pub(crate) fn http_route() -> ApiResource {
+    let gvk = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
+    ApiResource::from_gvk_with_plural(&gvk, "httproutes")
+}
+
+impl Caches {
+    /// Starts the watches in `tasks`; they end with it. The canaries' own store is the controller's.
+    pub(crate) fn start(
+        client: &Client,
+        namespace: Option<&str>,
+        canaries: Store<Canary>,
+        wake: &Wake,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
+        let canary_role = format!("{}=canary", api::ROLE_LABEL);
+        let all = watcher::Config::default();
+        let ours = all.clone().labels(&canary_role);
+        let routes_api = match namespace {
+            Some(ns) => Api::namespaced_with(client.clone(), ns, &http_route()),
+            None => Api::all_with(client.clone(), &http_route()),
+        };
+        let mut start = Start { client, namespace, canaries: &canaries, wake, tasks };
+        Self {
+            runs: start.watch(all.clone(), |run: &CanaryRun| Concern::Canary(run.spec.canary.clone())),
+            actions: start.watch(all.clone(), |a: &CanaryAction| {
+                Concern::Canary(a.spec.canary.clone())
+            }),
+            deployments: start.watch(all.clone(), |d: &Workload| Concern::Target(d.name_any())),
+            services: start.watch(all.clone(), |s: &Service| Concern::Service(s.name_any())),
+            routes: start.watch_in(routes_api, all, http_route(), |route| {
+                Concern::Services(backend_names(&route.data))
+            }),
+            endpoints: start.watch(ours.clone(), |slice: &EndpointSlice| {
+                let name = slice.labels().get("kubernetes.io/service-name").cloned();
+                Concern::Service(name.unwrap_or_default())
+            }),
+            pods: start.watch(ours, |pod: &Pod| Concern::Target(deployment_of(&pod.name_any()))),
+            canaries,
+        }
+    }
+
+    /// Until each watch has listed once. A route kind that isn't installed is not waited for.
+    pub(crate) async fn ready(&self) -> bool {
+        self.runs.wait_until_ready().await.is_ok()
+            && self.actions.wait_until_ready().await.is_ok()
+            && self.deployments.wait_until_ready().await.is_ok()
+            && self.services.wait_until_ready().await.is_ok()
+            && self.endpoints.wait_until_ready().await.is_ok()
+            && self.pods.wait_until_ready().await.is_ok()
+    }
+
+    /// The canaries of a namespace, by name.
+    pub(crate) fn canaries_in(&self, namespace: &str) -> Vec<Arc<Canary>> {
+        of_namespace(&self.canaries, namespace)
+    }
+
+    /// The runs of a canary, newest first.
+    pub(crate) fn runs_of(&self, canary: &Canary) -> Vec<Arc<CanaryRun>> {
+        let owner = canary.metadata.uid.as_deref();
+        let mut runs = self.runs.state_filter(|run| {
+            run.metadata.namespace == canary.metadata.namespace
+                && run.owner_references().iter().any(|o| Some(o.uid.as_str()) == owner)
+        });
+        runs.sort_by_key(|run| std::cmp::Reverse((run.creation_timestamp(), run.name_any())));
+        runs
+    }
+
+    /// The actions about a canary, oldest first.
+    pub(crate) fn actions_of(&self, canary: &Canary) -> Vec<Arc<CanaryAction>> {
+        let mut actions = self.actions.state_filter(|action| {
+            action.metadata.namespace == canary.metadata.namespace
+                && Some(&action.spec.canary) == canary.metadata.name.as_ref()
+        });
+        actions.sort_by_key(|action| (action.creation_timestamp(), action.name_any()));
+        actions
+    }
+
+    pub(crate) fn deployment(&self, namespace: &str, name: &str) -> Option<Arc<Workload>> {
+        self.deployments.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    pub(crate) fn service(&self, namespace: &str, name: &str) -> Option<Arc<Service>> {
+        self.services.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    pub(crate) fn routes_in(&self, namespace: &str) -> Vec<Arc<DynamicObject>> {
+        of_namespace(&self.routes, namespace)
+    }
+}
+
+/// The objects of a namespace in the order of their names, so that no order of a store reaches a write.
+fn of_namespace<K>(store: &Store<K>, namespace: &str) -> Vec<Arc<K>>
+where
+    K: Resource + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
+    let mut found = store.state_filter(|o| o.meta().namespace.as_deref() == Some(namespace));
+    found.sort_by(|a, b| a.meta().name.cmp(&b.meta().name));
+    found
+}
+
+/// Which canaries of its namespace a change concerns.
+enum Concern {
+    Canary(String),
+    /// The one whose target this is, or whose canary this is.
+    Target(String),
+    Service(String),
+    Services(Vec<String>),
+}
+
+impl Concern {
+    fn touches(&self, canary: &Canary) -> bool {
+        let ours = |name: &str, base: &str| {
+            name == base || name.strip_suffix(api::SUFFIX).is_some_and(|name| name == base)
+        };
+        let service = &canary.spec.traffic.service.name;
+        match self {
+            Self::Canary(name) => canary.metadata.name.as_ref() == Some(name),
+            Self::Target(name) => ours(name, &canary.spec.target_ref.name),
+            Self::Service(name) => ours(name, service),
+            Self::Services(names) => names.iter().any(|name| ours(name, service)),
+        }
+    }
+}
+
+struct Start<'a> {
+    client: &'a Client,
+    namespace: Option<&'a str>,
+    canaries: &'a Store<Canary>,
+    wake: &'a Wake,
+    tasks: &'a mut JoinSet<()>,
+}
+
+impl Start<'_> {
+    fn watch<K>(
+        &mut self,
+        config: watcher::Config,
+        concern: impl Fn(&K) -> Concern + Send + Sync + 'static,
+    ) -> Store<K>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug
+            + Send
+            + Sync
+            + 'static,
+    {
+        let api = match self.namespace {
+            Some(ns) => Api::<K>::namespaced(self.client.clone(), ns),
+            None => Api::all(self.client.clone()),
+        };
+        self.watch_in(api, config, (), concern)
+    }
+
+    fn watch_in<K>(
+        &mut self,
+        api: Api<K>,
+        config: watcher::Config,
+        kind: K::DynamicType,
+        concern: impl Fn(&K) -> Concern + Send + Sync + 'static,
+    ) -> Store<K>
+    where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        K::DynamicType: Eq + Hash + Clone + Unpin + Send + Sync,
+    {
+        let writer = reflector::store::Writer::new(kind);
+        let store = writer.as_reader();
+        let (canaries, wake) = (self.canaries.clone(), self.wake.clone());
+        let stream = watcher(api, config)
+            .default_backoff()
+            .modify(|object| {
+                object.meta_mut().managed_fields = None;
+                object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+            })
+            .reflect(writer)
+            .touched_objects();
+        self.tasks.spawn(stream.for_each(move |event| {
+            match event {
+                Ok(object) => wake_concerned(&object, &concern(&object), &canaries, &wake),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "watch interrupted, retrying");
+                }
+            }
+            futures::future::ready(())
+        }));
+        store
+    }
+}
+
+fn wake_concerned<K: Resource>(
+    object: &K,
+    concern: &Concern,
+    canaries: &Store<Canary>,
+    wake: &Wake,
+) {
+    let namespace = &object.meta().namespace;
+    for canary in canaries.state_filter(|c| c.metadata.namespace == *namespace && concern.touches(c)) {
+        // Nobody listens only when the controller is stopping.
+        let _ = wake.send(ObjectRef::from_obj(&*canary));
+    }
+}
+
+/// `checkout-canary-7d4b9c-x2x1z` belongs to Deployment `checkout-canary`.
+pub(crate) fn deployment_of(pod: &str) -> String {
+    pod.rsplitn(3, '-').nth(2).unwrap_or_default().to_owned()
+}
+
+/// Every Service that a rule of the route names as a backend.
+fn backend_names(route: &serde_json::Value) -> Vec<String> {
+    let rules = route.pointer("/spec/rules").and_then(|r| r.as_array());
+    let backends = rules.into_iter().flatten().filter_map(|rule| rule.get("backendRefs")?.as_array());
+    let names = backends.flatten().filter_map(|b| b.get("name")?.as_str());
+    names.map(str::to_owned).collect()
+}

@@ -1,0 +1,252 @@
+//! The run's record: made when a run starts, and written, by compare and swap, before anything is done about it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use analysis::{MetricVerdict, Outcome as Found, Unit, Verdict};
+use api::{
+    Canary, CanaryRun, CanaryRunSpec, CanaryRunStatus, Cursor, Entry, MetricStatus, PlanSpec,
+};
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
+use kube::{Resource, ResourceExt};
+use rollout::{Decision, Phase, Run};
+
+use crate::Context;
+
+/// Entries that a run keeps of what happened, the newest.
+const HISTORY: usize = 100;
+/// Runs that a canary keeps once they have ended, the newest.
+const RUNS: usize = 10;
+/// An action of this UID made the run: with it a retry is answered once only.
+const ACTION_ANNOTATION: &str = "tidegate.dev/action";
+
+/// The newest version of each run that we have written ourselves: the watch may still be behind it.
+#[derive(Debug, Default)]
+pub(crate) struct Written(Mutex<BTreeMap<String, CanaryRun>>);
+
+impl Written {
+    /// The newer of what the watch has seen and what we have written.
+    pub(crate) fn newest(&self, seen: &CanaryRun) -> CanaryRun {
+        let uid = seen.uid().unwrap_or_default();
+        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match runs.get(&uid) {
+            Some(written) if version(written) > version(seen) => written.clone(),
+            Some(_) => {
+                runs.remove(&uid);
+                seen.clone()
+            }
+            None => seen.clone(),
+        }
+    }
+
+    fn keep(&self, run: &CanaryRun) {
+        let uid = run.uid().unwrap_or_default();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, run.clone());
+    }
+
+    pub(crate) fn forget(&self, run: &CanaryRun) {
+        let uid = run.uid().unwrap_or_default();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+    }
+}
+
+/// Resource versions of one kind compare as numbers (a promise of Kubernetes since 1.35, and true long before).
+fn version(run: &CanaryRun) -> u128 {
+    run.resource_version().and_then(|v| v.parse().ok()).unwrap_or_default()
+}
+
+/// What a new run is about.
+pub(crate) struct Start<'a> {
+    pub(crate) revision: &'a str,
+    pub(crate) stable: &'a str,
+    pub(crate) image: &'a str,
+    pub(crate) plan: PlanSpec,
+    /// The UID of the retry that asked for it.
+    pub(crate) action: Option<String>,
+}
+
+/// Creates the run: the record that it has begun. One that exists already is what an earlier try has made.
+///
+/// # Errors
+/// When the API server refuses it; 409 if a stale cache hid a run of the same name.
+pub(crate) async fn start(
+    ctx: &Context,
+    canary: &Canary,
+    runs: &[std::sync::Arc<CanaryRun>],
+    start: Start<'_>,
+) -> Result<CanaryRun, kube::Error> {
+    let namespace = canary.namespace().unwrap_or_default();
+    let earlier = runs.iter().filter(|run| run.spec.revision == start.revision).count();
+    let name = format!("{}-{}-{}", canary.name_any(), start.revision, earlier + 1);
+    let spec = CanaryRunSpec {
+        canary: canary.name_any(),
+        revision: start.revision.to_owned(),
+        stable_revision: start.stable.to_owned(),
+        image: start.image.to_owned(),
+        plan: start.plan,
+    };
+    let mut run = CanaryRun::new(&name, spec);
+    run.metadata = ObjectMeta {
+        name: Some(name),
+        owner_references: canary.controller_owner_ref(&()).map(|owner| vec![owner]),
+        annotations: start.action.map(|uid| [(ACTION_ANNOTATION.to_owned(), uid)].into()),
+        ..ObjectMeta::default()
+    };
+    let api: Api<CanaryRun> = Api::namespaced(ctx.client.clone(), &namespace);
+    api.create(&post(), &run).await
+}
+
+fn post() -> PostParams {
+    PostParams { field_manager: Some(api::FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}
+
+/// Whether the action with this UID has been answered by one of the runs.
+pub(crate) fn has_answered(runs: &[std::sync::Arc<CanaryRun>], uid: &str) -> bool {
+    runs.iter().any(|run| {
+        let made = run.annotations().get(ACTION_ANNOTATION).is_some_and(|a| a == uid);
+        made || run.status.as_ref().is_some_and(|s| s.answered.iter().any(|a| a == uid))
+    })
+}
+
+/// What a decision adds to the record.
+pub(crate) struct Change<'a> {
+    pub(crate) decision: &'a Decision,
+    /// The check that it counted.
+    pub(crate) verdict: Option<&'a Verdict>,
+    /// The UID of the action that it accepted.
+    pub(crate) accepted: Option<String>,
+}
+
+/// Writes the decision into the run, if it says anything new. `None`: it doesn't.
+///
+/// # Errors
+/// 409 when somebody else has written since `run` was read: nothing may be done about this decision.
+pub(crate) async fn record(
+    ctx: &Context,
+    run: &CanaryRun,
+    frozen: &Run,
+    change: &Change<'_>,
+) -> Result<Option<CanaryRun>, kube::Error> {
+    let before = run.status.clone().unwrap_or_default();
+    let after = status(ctx, &before, frozen, change);
+    if after == before {
+        return Ok(None);
+    }
+    let mut run = run.clone();
+    run.status = Some(after);
+    let namespace = run.namespace().unwrap_or_default();
+    let api: Api<CanaryRun> = Api::namespaced(ctx.client.clone(), &namespace);
+    let written = api.replace_status(&run.name_any(), &post(), &run).await?;
+    ctx.written.keep(&written);
+    Ok(Some(written))
+}
+
+fn status(
+    ctx: &Context,
+    before: &CanaryRunStatus,
+    frozen: &Run,
+    change: &Change<'_>,
+) -> CanaryRunStatus {
+    let Change { decision, verdict, accepted } = change;
+    let now = ctx.clock.now();
+    let cursor = Cursor::new(&decision.next, &frozen.plan);
+    let reason = decision.reason.name();
+    let mut after = before.clone();
+    let news = before.history.last().is_none_or(|last| last.reason != reason)
+        || before.cursor.as_ref().is_none_or(|c| c.step != cursor.step)
+        || verdict.is_some();
+    if news {
+        after.message = decision.reason.to_string();
+        after.history.push(Entry {
+            at: now,
+            phase: cursor.phase.clone(),
+            reason: reason.to_owned(),
+            message: after.message.clone(),
+        });
+        let excess = after.history.len().saturating_sub(HISTORY);
+        after.history.drain(..excess);
+    }
+    if let Some(verdict) = verdict {
+        after.metrics = metrics(verdict);
+        after.observed = observed(verdict);
+        after.observed_at = after.observed.map(|_| verdict.window.end);
+    }
+    after.answered.extend(accepted.clone());
+    if matches!(decision.next, Phase::Ended(_)) {
+        after.ended_at = after.ended_at.or(Some(now));
+    }
+    after.cursor = Some(cursor);
+    after
+}
+
+/// The canary's share of the requests that the check saw, in percent.
+fn observed(verdict: &Verdict) -> Option<f64> {
+    let (canary, stable) = (verdict.requests.canary?, verdict.requests.stable.unwrap_or_default());
+    let all = canary + stable;
+    (all > 0.0).then(|| (canary / all * 1000.0).round() / 10.0)
+}
+
+fn metrics(verdict: &Verdict) -> Vec<MetricStatus> {
+    let status = |m: &MetricVerdict| MetricStatus {
+        name: m.name.clone(),
+        canary: m.canary.map(rounded),
+        stable: m.stable.map(rounded),
+        unit: match m.unit {
+            Unit::Percent => "%",
+            Unit::Milliseconds => "ms",
+            Unit::Plain => "",
+        }
+        .to_owned(),
+        limit: m.limit.to_string(),
+        requests: verdict.requests.canary.map(f64::round),
+        verdict: outcome(m.outcome).to_owned(),
+        query: m.query.clone(),
+    };
+    verdict.metrics.iter().map(status).collect()
+}
+
+pub(crate) fn outcome(outcome: Found) -> &'static str {
+    match outcome {
+        Found::Pass => "Pass",
+        Found::Fail => "Fail",
+        Found::NoData => "NoData",
+        Found::Error => "Error",
+        Found::TooEarly => "TooEarly",
+    }
+}
+
+/// Four significant digits after the point are more than anybody reads.
+fn rounded(value: f64) -> f64 {
+    (value * 10_000.0).round() / 10_000.0
+}
+
+/// Keeps the newest runs, and the actions that are about them.
+///
+/// # Errors
+/// When a deletion fails.
+pub(crate) async fn prune(
+    ctx: &Context,
+    canary: &Canary,
+    runs: &[std::sync::Arc<CanaryRun>],
+) -> Result<(), kube::Error> {
+    let namespace = canary.namespace().unwrap_or_default();
+    let api: Api<CanaryRun> = Api::namespaced(ctx.client.clone(), &namespace);
+    for run in runs.iter().skip(RUNS) {
+        gone(api.delete(&run.name_any(), &DeleteParams::default()).await.map(drop))?;
+        ctx.written.forget(run);
+    }
+    let answered = ctx.caches.actions_of(canary).into_iter().filter(|a| a.status.is_some());
+    let old = answered.rev().skip(RUNS * 5);
+    let api: Api<api::CanaryAction> = Api::namespaced(ctx.client.clone(), &namespace);
+    for action in old {
+        gone(api.delete(&action.name_any(), &DeleteParams::default()).await.map(drop))?;
+    }
+    Ok(())
+}
+
+fn gone(result: Result<(), kube::Error>) -> Result<(), kube::Error> {
+    match result {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,257 @@
+//! The canary's status: what was observed, and a summary of its run.
+
+use api::{
+    Canary, CanaryRun, CanaryStatus, Condition, RunSummary, TrafficStatus, WaitingFor,
+};
+use chrono::{DateTime, Utc};
+use kube::api::{Api, PostParams};
+use kube::ResourceExt;
+use rollout::{HeldBy, Reason, Rest, Weight};
+
+use crate::Context;
+use crate::preflight::names;
+use crate::time::from_kube;
+use crate::world::World;
+
+/// What there is to say about a canary now.
+pub(crate) struct News<'a> {
+    pub(crate) phase: String,
+    pub(crate) reason: &'a Reason,
+    pub(crate) next_at: Option<DateTime<Utc>>,
+    /// The run that is on, or the last one.
+    pub(crate) run: Option<&'a CanaryRun>,
+    pub(crate) intended: Weight,
+    pub(crate) held_by: Option<HeldBy>,
+    /// What is known of the Gateways' controllers, if it was asked for.
+    pub(crate) gateway: Option<String>,
+    pub(crate) state: State,
+}
+
+/// What kstatus, and so Argo CD, Flux and Helm, make of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// What is wanted serves.
+    Current,
+    /// It is on its way there.
+    InProgress,
+    /// It will not get there unless someone does something.
+    Stalled,
+}
+
+impl State {
+    pub(crate) fn at_rest(rest: Rest) -> Self {
+        match rest {
+            Rest::Idle | Rest::Succeeded => Self::Current,
+            Rest::Waiting | Rest::Start | Rest::Terminating => Self::InProgress,
+            Rest::Initializing | Rest::Failed => Self::Stalled,
+        }
+    }
+}
+
+pub(crate) fn held_by(canary: &Canary) -> Option<HeldBy> {
+    match canary.status.as_ref()?.held_by.as_deref()? {
+        "ApiServer" => Some(HeldBy::Policies),
+        "Pause" => Some(HeldBy::Pause),
+        _ => None,
+    }
+}
+
+fn held_by_name(held_by: HeldBy) -> String {
+    match held_by {
+        HeldBy::Policies => "ApiServer",
+        HeldBy::Pause => "Pause",
+    }
+    .to_owned()
+}
+
+/// Whether the canary was found fit for work as its spec is now.
+pub(crate) fn is_ready(canary: &Canary) -> bool {
+    let Some(status) = &canary.status else { return false };
+    let stalled = status.conditions.iter().any(|c| c.kind == "Stalled" && c.reason == "NotReady");
+    status.observed_generation == canary.metadata.generation
+        && status.held_by.is_some()
+        && !status.phase.is_empty()
+        && !stalled
+}
+
+/// Writes the status if it says anything new.
+///
+/// # Errors
+/// When the API server refuses it. 409 is none: what is newer wakes us anyway.
+pub(crate) async fn write(
+    ctx: &Context,
+    world: &World,
+    news: &News<'_>,
+) -> Result<CanaryStatus, kube::Error> {
+    let canary = &world.canary;
+    let before = canary.status.clone().unwrap_or_default();
+    let after = status(ctx, world, &before, news);
+    let (namespace, name) = (&world.namespace, world.name());
+    ctx.observability.observe(namespace, &name, &after);
+    if after == before {
+        return Ok(after);
+    }
+    let mut canary = Canary::clone(canary);
+    canary.status = Some(after.clone());
+    let api: Api<Canary> = Api::namespaced(ctx.client.clone(), namespace);
+    let params = PostParams { field_manager: Some(api::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    match api.replace_status(&name, &params, &canary).await {
+        Ok(_) => Ok(after),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(after),
+        Err(error) => Err(error),
+    }
+}
+
+fn status(ctx: &Context, world: &World, before: &CanaryStatus, news: &News<'_>) -> CanaryStatus {
+    let now = ctx.clock.now();
+    let canary = &world.canary;
+    let run = news.run.map(summary);
+    let on = run.as_ref().is_some_and(|run| run.ended_at.is_none());
+    let last = news.run.and_then(|run| run.status.as_ref());
+    let seen = world.seen_traffic();
+    let previous = before.traffic.clone().unwrap_or_default();
+    CanaryStatus {
+        observed_generation: canary.metadata.generation,
+        phase: news.phase.clone(),
+        step: run.as_ref().filter(|_| on).map(|run| format!("{}/{}", run.step, run.steps)),
+        waiting_for: waiting_for(before, news, canary, now),
+        traffic: Some(TrafficStatus {
+            intended: news.intended.percent(),
+            stored: world.stored().percent(),
+            accepted: seen.accepted,
+            observed: last.and_then(|s| s.observed).filter(|_| on),
+            observed_at: last.and_then(|s| s.observed_at).filter(|_| on),
+            routes: world.found.routes.iter().map(|r| r.name.clone()).collect(),
+            gateway: news.gateway.clone().or(previous.gateway),
+        }),
+        held_by: news.held_by.map(held_by_name),
+        metrics: last.map(|s| s.metrics.clone()).unwrap_or_default(),
+        conditions: conditions(before, news, canary, now),
+        run,
+    }
+}
+
+fn summary(run: &CanaryRun) -> RunSummary {
+    let status = run.status.clone().unwrap_or_default();
+    let steps = u32::try_from(run.spec.plan.steps.len()).unwrap_or(u32::MAX);
+    let cursor = status.cursor;
+    let ended = status.ended_at.is_some();
+    RunSummary {
+        name: run.name_any(),
+        revision: run.spec.revision.clone(),
+        started_at: run.metadata.creation_timestamp.as_ref().map(from_kube).unwrap_or_default(),
+        // A promotion or a rollback is past or off the steps.
+        step: cursor.as_ref().map_or(1, |c| c.step.unwrap_or(steps)),
+        steps,
+        failures: cursor.as_ref().map_or(0, |c| c.failures),
+        threshold: run.spec.plan.analysis.threshold,
+        ended_at: status.ended_at,
+        outcome: cursor.filter(|_| ended).map(|c| c.phase),
+    }
+}
+
+fn waiting_for(
+    before: &CanaryStatus,
+    news: &News<'_>,
+    canary: &Canary,
+    now: DateTime<Utc>,
+) -> Option<WaitingFor> {
+    let reason = news.reason.name();
+    let done = matches!(news.reason, Reason::AtRest { .. } | Reason::Succeeded { .. });
+    let since = before.waiting_for.as_ref().filter(|w| w.reason == reason).map_or(now, |w| w.since);
+    (!done).then(|| WaitingFor {
+        reason: reason.to_owned(),
+        message: news.reason.to_string(),
+        since,
+        next_at: news.next_at.filter(|at| *at > now),
+        unblock: unblock(news.reason, canary),
+    })
+}
+
+/// The command that ends the wait, where a person can.
+fn unblock(reason: &Reason, canary: &Canary) -> Option<String> {
+    let (name, namespace) = (canary.name_any(), canary.namespace().unwrap_or_default());
+    let verb = match reason {
+        Reason::AwaitingApproval { .. } | Reason::HeldForTime { .. } => "promote",
+        Reason::StillHeld { .. } => "retry",
+        Reason::BothArmsBad { .. } | Reason::NoVerdict { .. } => "abort",
+        Reason::Suspended => {
+            let patch = r#"'{"spec":{"suspend":false}}'"#;
+            return Some(format!("kubectl patch canary {name} -n {namespace} --type merge -p {patch}"));
+        }
+        _ => return None,
+    };
+    Some(format!("tidegate {verb} {name} -n {namespace}"))
+}
+
+fn conditions(
+    before: &CanaryStatus,
+    news: &News<'_>,
+    canary: &Canary,
+    now: DateTime<Utc>,
+) -> Vec<Condition> {
+    let (reason, message) = (news.reason.name(), news.reason.to_string());
+    let condition = |kind: &str, status: &str, reason: &str, message: &str| {
+        let same = before.conditions.iter().find(|c| c.kind == kind && c.status == status);
+        Condition {
+            kind: kind.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            observed_generation: canary.metadata.generation,
+            last_transition_time: same.map_or(now, |c| c.last_transition_time),
+        }
+    };
+    let mut all = vec![match (news.state, news.held_by) {
+        (State::Current, Some(HeldBy::Pause)) => {
+            let paused = format!(
+                "{message}; the admission policies are not in force, so the deployment is paused at rest"
+            );
+            condition("Ready", "True", "PausedAtRest", &paused)
+        }
+        (State::Current, _) => condition("Ready", "True", reason, &message),
+        (State::InProgress, _) => condition("Ready", "Unknown", reason, &message),
+        (State::Stalled, _) => condition("Ready", "False", reason, &message),
+    }];
+    // By kstatus' rules the abnormal ones are absent when they are not true.
+    match news.state {
+        State::Current => {}
+        State::InProgress => all.push(condition("Reconciling", "True", reason, &message)),
+        State::Stalled => all.push(condition("Stalled", "True", reason, &message)),
+    }
+    let outcome = news.run.and_then(|run| run.status.as_ref()).filter(|s| s.ended_at.is_some());
+    match outcome.and_then(|s| s.cursor.as_ref().map(|c| (c.phase.as_str(), s.message.as_str()))) {
+        Some(("Succeeded", message)) => all.push(condition("Promoted", "True", "Succeeded", message)),
+        Some((_, message)) => all.push(condition("Promoted", "False", "RolledBack", message)),
+        None if news.run.is_some() => all.push(condition("Promoted", "Unknown", reason, &message)),
+        None => {}
+    }
+    let held = matches!(
+        news.reason,
+        Reason::StillHeld { .. } | Reason::WaitingToStart { .. } | Reason::Suspended
+    );
+    all.push(if held {
+        condition("Held", "True", reason, &message)
+    } else {
+        condition("Held", "False", reason, "no revision waits")
+    });
+    all
+}
+
+/// The phase of a canary without a run, as the status has it.
+pub(crate) fn rest_name(rest: Rest) -> &'static str {
+    match rest {
+        Rest::Initializing => "Initializing",
+        Rest::Idle => "Idle",
+        Rest::Waiting => "Waiting",
+        Rest::Start => "Progressing",
+        Rest::Succeeded => "Succeeded",
+        Rest::Failed => "Failed",
+        Rest::Terminating => "Terminating",
+    }
+}
+
+/// The Gateways' controllers as the status keeps them.
+pub(crate) fn gateway_names(gateways: &[providers::traffic::Gateway]) -> String {
+    names(gateways)
+}

@@ -1,0 +1,257 @@
+//! What the cluster says about one canary: read once per decision, from the caches where they have it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::{Canary, CanaryRun};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::api::{Api, ListParams};
+use kube::{Resource, ResourceExt};
+use providers::traffic::{Backends, Found, Gateway, HttpRoute, Observed, TrafficProvider, find};
+use rollout::{CanaryPods, Pods, Revision, Target, Traffic, Weight, Workload as Seen};
+use serde_json::Value;
+
+use crate::Context;
+use crate::trouble;
+use crate::watched::{POD_TEMPLATE_HASH, Template, Workload};
+
+/// The objects of one canary.
+pub(crate) struct World {
+    pub(crate) namespace: String,
+    pub(crate) canary: Arc<Canary>,
+    pub(crate) target: Option<Arc<Workload>>,
+    pub(crate) replica_sets: Vec<Revised>,
+    pub(crate) service: Option<Arc<Service>>,
+    pub(crate) canary_service: Option<Arc<Service>>,
+    pub(crate) canary_deployment: Option<Arc<Workload>>,
+    pub(crate) canary_pods: Vec<Arc<Pod>>,
+    pub(crate) ready: u32,
+    pub(crate) backends: Backends,
+    /// The routes that are or can be split, whole.
+    pub(crate) routes: Vec<Value>,
+    pub(crate) found: Found,
+    pub(crate) provider: HttpRoute,
+}
+
+/// One of the target's ReplicaSets.
+#[derive(Clone, Debug)]
+pub(crate) struct Revised {
+    pub(crate) name: String,
+    pub(crate) revision: Revision,
+    /// Its `pod-template-hash`.
+    pub(crate) hash: String,
+    pub(crate) pods: Pods,
+}
+
+impl World {
+    /// # Errors
+    /// When the API server doesn't say which ReplicaSets there are.
+    pub(crate) async fn read(ctx: &Context, canary: &Arc<Canary>) -> Result<Self, kube::Error> {
+        let namespace = canary.namespace().unwrap_or_default();
+        let caches = &ctx.caches;
+        let (name, service) = (&canary.spec.target_ref.name, &canary.spec.traffic.service.name);
+        let canary_name = format!("{name}{}", api::SUFFIX);
+        let backends = Backends {
+            namespace: namespace.clone(),
+            service: service.clone(),
+            canary: format!("{service}{}", api::SUFFIX),
+        };
+        let target = caches.deployment(&namespace, name);
+        let replica_sets = match &target {
+            Some(target) => replica_sets(ctx, &namespace, target).await?,
+            None => vec![],
+        };
+        let all: Vec<Value> = caches
+            .routes_in(&namespace)
+            .iter()
+            .filter_map(|route| serde_json::to_value(&**route).ok())
+            .collect();
+        let found = find(&all, &backends);
+        let named = |route: &Value| {
+            let name = route.pointer("/metadata/name").and_then(Value::as_str);
+            found.routes.iter().any(|r| Some(r.name.as_str()) == name)
+        };
+        let routes = all.into_iter().filter(named).collect();
+        Ok(Self {
+            canary_service: caches.service(&namespace, &backends.canary),
+            service: caches.service(&namespace, service),
+            canary_pods: canary_pods(ctx, &namespace, &canary_name),
+            canary_deployment: caches.deployment(&namespace, &canary_name),
+            ready: ready_endpoints(ctx, &namespace, &backends.canary),
+            provider: HttpRoute { gateways: gateways_of(canary) },
+            canary: canary.clone(),
+            namespace,
+            target,
+            replica_sets,
+            backends,
+            routes,
+            found,
+        })
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.canary.name_any()
+    }
+
+    pub(crate) fn canary_name(&self) -> String {
+        format!("{}{}", self.canary.spec.target_ref.name, api::SUFFIX)
+    }
+
+    /// Whether `object` is one that this canary has made.
+    pub(crate) fn owns<K: Resource>(&self, object: &K) -> bool {
+        let uid = self.canary.metadata.uid.as_deref();
+        let owners = object.meta().owner_references.iter().flatten();
+        uid.is_some() && owners.into_iter().any(|o| Some(o.uid.as_str()) == uid)
+    }
+
+    pub(crate) fn hash_of(&self, revision: &Revision) -> Option<&str> {
+        self.replica_sets.iter().find(|rs| rs.revision == *revision).map(|rs| rs.hash.as_str())
+    }
+
+    pub(crate) fn seen_target(&self) -> Target {
+        let Some(target) = &self.target else { return Target::Missing };
+        let mut pods = BTreeMap::new();
+        for rs in &self.replica_sets {
+            let sum: &mut Pods = pods.entry(rs.revision.clone()).or_default();
+            sum.desired += rs.pods.desired;
+            sum.existing += rs.pods.existing;
+            sum.ready += rs.pods.ready;
+            sum.available += rs.pods.available;
+        }
+        Target::Found(Seen {
+            revision: target.spec.template.revision.clone(),
+            paused: target.spec.paused,
+            replicas: target.spec.replicas,
+            current: target.current(),
+            pods,
+        })
+    }
+
+    pub(crate) fn seen_canary(&self) -> CanaryPods {
+        let ours = self.canary_deployment.as_ref().filter(|d| self.owns(&***d));
+        CanaryPods {
+            revision: ours.map(|d| d.spec.template.revision.clone()),
+            ready: self.ready,
+            existing: u32::try_from(self.canary_pods.len()).unwrap_or(u32::MAX),
+            broken: trouble::broken(&self.canary_pods),
+            trouble: trouble::waiting(&self.canary_pods),
+        }
+    }
+
+    pub(crate) fn seen_traffic(&self) -> Traffic {
+        let read = self.routes.iter().map(|r| self.provider.read(r, &self.backends));
+        let settle = self.provider.capabilities().settle;
+        match Observed::together(read) {
+            Some(Observed { stored, accepted, trouble }) => {
+                Traffic { stored, accepted, trouble, settle }
+            }
+            None => Traffic {
+                stored: None,
+                accepted: false,
+                trouble: Some(format!("no HTTPRoute names service {}", self.backends.service)),
+                settle,
+            },
+        }
+    }
+
+    /// The revision that the user's Service is pinned to. A hash that no ReplicaSet has any more stands for itself.
+    pub(crate) fn pinned(&self) -> Option<Revision> {
+        let selector = self.service.as_ref()?.spec.as_ref()?.selector.as_ref()?;
+        let hash = selector.get(POD_TEMPLATE_HASH)?;
+        let known = self.replica_sets.iter().find(|rs| rs.hash == *hash);
+        Some(known.map_or_else(|| Revision::new(hash.clone()), |rs| rs.revision.clone()))
+    }
+
+    /// The canary's share as stored, as the status has it.
+    pub(crate) fn stored(&self) -> Weight {
+        self.seen_traffic().stored.unwrap_or_default()
+    }
+}
+
+/// What was found out about the Gateways at rest; a run relies on it.
+fn gateways_of(canary: &Canary) -> Vec<Gateway> {
+    let traffic = canary.status.as_ref().and_then(|s| s.traffic.as_ref());
+    let names = traffic.and_then(|t| t.gateway.as_deref()).unwrap_or_default();
+    names.split(", ").filter(|n| !n.is_empty()).map(Gateway::by).collect()
+}
+
+async fn replica_sets(
+    ctx: &Context,
+    namespace: &str,
+    target: &Workload,
+) -> Result<Vec<Revised>, kube::Error> {
+    let api: Api<ReplicaSet> = Api::namespaced(ctx.client.clone(), namespace);
+    let selector = ListParams::default().labels(&target.spec.selector.to_query());
+    let uid = target.metadata.uid.as_deref();
+    let list = api.list(&selector).await?;
+    let owned = list.items.into_iter().filter(|rs| {
+        rs.owner_references().iter().any(|o| o.controller == Some(true) && Some(&*o.uid) == uid)
+    });
+    Ok(owned.filter_map(revised).collect())
+}
+
+fn revised(rs: ReplicaSet) -> Option<Revised> {
+    let name = rs.name_any();
+    let hash = rs.labels().get(POD_TEMPLATE_HASH)?.clone();
+    let template = serde_json::to_value(rs.spec.as_ref()?.template.as_ref()?).ok()?;
+    let count = |n: Option<i32>| u32::try_from(n.unwrap_or_default()).unwrap_or_default();
+    let status = rs.status.unwrap_or_default();
+    Some(Revised {
+        name,
+        revision: Template::of(&template).revision,
+        hash,
+        pods: Pods {
+            desired: count(rs.spec.and_then(|s| s.replicas)),
+            existing: count(Some(status.replicas)),
+            ready: count(status.ready_replicas),
+            available: count(status.available_replicas),
+        },
+    })
+}
+
+/// Pods of the canary's Deployment, those that are going included.
+fn canary_pods(ctx: &Context, namespace: &str, deployment: &str) -> Vec<Arc<Pod>> {
+    let mut pods = ctx.caches.pods.state_filter(|pod| {
+        pod.metadata.namespace.as_deref() == Some(namespace)
+            && crate::caches::deployment_of(&pod.name_any()) == deployment
+    });
+    pods.sort_by_key(|pod| pod.name_any());
+    pods
+}
+
+fn ready_endpoints(ctx: &Context, namespace: &str, service: &str) -> u32 {
+    let slices = ctx.caches.endpoints.state_filter(|slice| {
+        slice.metadata.namespace.as_deref() == Some(namespace)
+            && slice.labels().get("kubernetes.io/service-name").is_some_and(|s| s == service)
+    });
+    // A pod with two addresses has two slices.
+    let per_family = |family: &str| {
+        let of_family = slices.iter().filter(|s| s.address_type == family);
+        let endpoints = of_family.flat_map(|s| s.endpoints.iter().flatten());
+        let ready = endpoints.filter(|e| {
+            e.conditions.as_ref().is_none_or(|c| c.ready.unwrap_or(true))
+        });
+        u32::try_from(ready.count()).unwrap_or(u32::MAX)
+    };
+    per_family("IPv4").max(per_family("IPv6"))
+}
+
+/// The run that is on, and the newest one that has ended.
+pub(crate) struct Runs {
+    pub(crate) on: Option<Arc<CanaryRun>>,
+    pub(crate) last: Option<Arc<CanaryRun>>,
+    pub(crate) all: Vec<Arc<CanaryRun>>,
+}
+
+impl Runs {
+    pub(crate) fn of(ctx: &Context, canary: &Canary) -> Self {
+        let all = ctx.caches.runs_of(canary);
+        let ended = |run: &Arc<CanaryRun>| run.status.as_ref().is_some_and(|s| s.ended_at.is_some());
+        Self {
+            on: all.iter().find(|run| !ended(run)).cloned(),
+            last: all.iter().find(|run| ended(run)).cloned(),
+            all,
+        }
+    }
+}
