@@ -101,8 +101,16 @@ impl TrafficProvider for HttpRoute {
 /// `managedFields` without what our own writes of the rules have left there, if they have: as long as it is there, the owner's next
 /// apply without force is a conflict. A separate write, since the one that gives the rules back makes it anew.
 fn traces(live: &Value) -> Option<Vec<Value>> {
+    let annotations = live.pointer("/metadata/annotations").and_then(Value::as_object);
+    if annotations.is_some_and(|a| a.keys().any(|key| key.starts_with(Backends::PREFIX))) {
+        return None; // another canary isn't done with it
+    }
     let all = refs::list(live, "/metadata/managedFields");
-    let ours = |entry: &&Value| entry["manager"] == MANAGER && entry["operation"] == "Update";
+    let ours = |entry: &&Value| {
+        entry["manager"] == MANAGER
+            && entry["operation"] == "Update"
+            && entry.pointer("/fieldsV1/f:spec").is_some()
+    };
     all.iter().find(ours)?;
     let rest: Vec<_> = all.iter().filter(|entry| !ours(entry)).cloned().collect();
     // An empty list would mean: forget everybody.

@@ -73,17 +73,22 @@ fn golden(case: &str, file: &str, text: &str) {
 #[test]
 fn after_rules_that_we_wrote_ourselves_our_name_goes_from_their_owners() {
     let owner = json!({"manager": "kubectl", "operation": "Apply"});
-    let ours = json!({"manager": "tidegate", "operation": "Update"});
-    let applied = json!({"manager": "tidegate", "operation": "Apply"});
-    let change = |entries: &[&Value], share| {
-        let mut live = fixture("plain").live;
+    let fields =
+        |name: &str| json!({"manager": "tidegate", "operation": "Update", "fieldsV1": {name: {}}});
+    let (ours, metadata) = (fields("f:spec"), fields("f:metadata"));
+    let applied = json!({"manager": "tidegate", "operation": "Apply", "fieldsV1": {"f:spec": {}}});
+    let change_of = |case: &str, entries: &[&Value], share| {
+        let mut live = fixture(case).live;
         live["metadata"]["managedFields"] = json!(entries);
         HttpRoute::default().change(&live, &shop(), share, SplitBy::Us).unwrap()
     };
+    let change = |entries: &[&Value], share| change_of("plain", entries, share);
     let patch = json!({"metadata": {"resourceVersion": "7", "managedFields": [owner, applied]}});
     assert_eq!(change(&[&owner, &ours, &applied], None), Some(patch));
     assert_eq!(change(&[&owner, &applied], None), None);
+    assert_eq!(change(&[&owner, &metadata], None), None);
     assert_eq!(change(&[&ours], None), None);
+    assert_eq!(change_of("two-canaries", &[&owner, &ours], None), None);
 
     let split = change(&[&owner, &ours], Some(Weight::ZERO)).unwrap();
     assert_eq!(split["metadata"].get("managedFields"), None);

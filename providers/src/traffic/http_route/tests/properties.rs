@@ -4,7 +4,7 @@ use super::*;
 use crate::traffic::find;
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_global_rejects: 20_000, ..ProptestConfig::with_cases(1_000) })]
+    #![proptest_config(ProptestConfig { max_global_rejects: 20_000, ..ProptestConfig::with_cases(400) })]
 
     #[test]
     fn a_release_gives_back_what_the_owner_wrote(route in routes(), up in shares(), down in shares()) {
