@@ -1,6 +1,6 @@
 use std::fmt;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 
 /// The time, handed in: a simulation plays its own.
 pub trait Clock: fmt::Debug + Send + Sync {
@@ -14,6 +14,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     fn now(&self) -> DateTime<Utc> {
-        Utc::now()
+        // Nobody reads more of a status than milliseconds.
+        Utc::now().trunc_subsecs(3)
     }
 }
