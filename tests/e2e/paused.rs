@@ -133,6 +133,28 @@ fn without_the_new_replica_set_a_complete_roll_goes_back() -> Result<()> {
 }
 
 #[test]
+fn the_newest_of_the_replica_sets_left_gets_the_pods_and_is_not_always_the_old_revision()
+-> Result<()> {
+    scenario(&[], async |cluster| {
+        let shop = Shop::open(cluster, "older", json!({})).await?;
+        // 1.0 was reverted to: its ReplicaSet is older than that of 0.9.
+        for version in ["0.9", "1.0", "2.0"] {
+            shop.apply(&shop.app(version)).await?;
+            cluster.rolled_out("older", "shop").await?;
+        }
+        shop.pause().await?;
+        shop.kubectl(&format!("delete replicaset {}", shop.name("2.0").await?)).await?;
+        shop.comes_to("0.9", (4, 4)).await?;
+        // Scaled to 0 alone it would come back; once the old revision has a pod it doesn't.
+        let (old, other) = (shop.name("1.0").await?, shop.name("0.9").await?);
+        shop.kubectl(&format!("scale replicaset {old} --replicas 4")).await?;
+        shop.kubectl(&format!("scale replicaset {other} --replicas 0")).await?;
+        shop.comes_to("1.0", (4, 4)).await?;
+        shop.comes_to("0.9", (0, 0)).await
+    })
+}
+
+#[test]
 fn scaling_the_new_replica_set_of_a_complete_roll_down_brings_nothing_back() -> Result<()> {
     scenario(&[], async |cluster| {
         let shop = Shop::open(cluster, "scaled", json!({})).await?;
