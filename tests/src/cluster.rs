@@ -244,7 +244,7 @@ pub(crate) fn tidegate_binary() -> Result<PathBuf> {
     Ok(binary)
 }
 
-fn script(name: &str) -> PathBuf {
+pub(crate) fn script(name: &str) -> PathBuf {
     repository().join("tests/cluster").join(name)
 }
 

@@ -7,9 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::process::{Child, Command};
 
-use crate::cluster::tidegate_binary;
+use crate::cluster::{script, tidegate_binary};
 use crate::load::terminate;
 use crate::{Cluster, User, wait_for};
+
+const NAMESPACE: &str = "tidegate-system";
+const NAME: &str = "tidegate";
 
 /// The controller as a process of its own, with the rights of the ServiceAccount that `deploy/` gives it.
 #[derive(Debug)]
@@ -25,20 +28,50 @@ impl Controller {
     pub async fn start(cluster: &Cluster, prometheus: &str, args: &[&str]) -> Result<Self> {
         static STARTED: AtomicU16 = AtomicU16::new(0);
         let n = STARTED.fetch_add(1, Ordering::Relaxed);
-        let user = cluster.service_account("tidegate-system", "tidegate").await?;
+        let user = cluster.service_account(NAMESPACE, NAME).await?;
         let listen = format!("127.0.0.1:{}", 9200 + n);
-        let log = cluster.dir().join(format!("tidegate-{n}.log"));
-        let output = File::create(&log)?;
-        let process = Command::new(tidegate_binary()?)
+        let mut command = Command::new(tidegate_binary()?);
+        command
             .arg("controller")
             .arg("--kubeconfig")
             .arg(&user.kubeconfig)
             .args(["--metrics-server", prometheus, "--listen", &listen])
-            .args(args)
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .kill_on_drop(true)
-            .spawn()?;
+            .args(args);
+        let log = cluster.dir().join(format!("tidegate-{n}.log"));
+        Self::run(command, user, listen, log).await
+    }
+
+    /// Starts it in place of the pod of the Deployment in `deploy/`: with that pod's arguments, volumes and token.
+    ///
+    /// It listens on every pod's address, so not beside Envoy Gateway, which has the same port; and only once per cluster.
+    pub async fn start_as_shipped(cluster: &Cluster) -> Result<Self> {
+        let user = cluster.service_account(NAMESPACE, NAME).await?;
+        let leave_the_pod_to_us = r#"{"spec": {"replicas": 1, "template": {"metadata":
+            {"annotations": {"bench/serve": "false"}}}}}"#;
+        let kubectl =
+            async |args: &[&str]| cluster.kubectl(&[&["-n", NAMESPACE], args].concat()).await;
+        kubectl(&["patch", "deployment", NAME, "-p", leave_the_pod_to_us]).await?;
+        cluster.rolled_out(NAMESPACE, NAME).await?;
+        let of = format!("app.kubernetes.io/name={NAME}");
+        let found = "jsonpath={.items[0]['metadata.name','status.podIP']}";
+        let pod = kubectl(&["get", "pods", "-l", &of, "-o", found]).await?;
+        let (pod, address) = pod.split_once(' ').context("the pod has no address")?;
+
+        let mut command = Command::new(script("run-container"));
+        command
+            .arg(cluster.dir().join("bin/kubectl"))
+            .arg(cluster.dir())
+            .args([NAMESPACE, pod, NAME])
+            .arg(tidegate_binary()?)
+            .env("KUBECONFIG", &cluster.admin().kubeconfig);
+        let log = cluster.dir().join("tidegate-shipped.log");
+        Self::run(command, user, format!("{address}:8080"), log).await
+    }
+
+    async fn run(mut command: Command, user: User, listen: String, log: PathBuf) -> Result<Self> {
+        let output = File::create(&log)?;
+        command.stdout(output.try_clone()?).stderr(output).kill_on_drop(true);
+        let process = command.spawn()?;
         let mut controller = Self { process, user, listen, log };
         controller.ready().await?;
         Ok(controller)

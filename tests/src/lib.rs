@@ -33,7 +33,7 @@ pub use audit::ApiRequest;
 pub use cluster::{Cluster, Plane, User};
 pub use controller::Controller;
 pub use faults::{Fault, FaultyPrometheus};
-pub use load::{Answers, Load, Milliseconds, Requests, Second, Summary};
+pub use load::{Answers, Load, Milliseconds, Request, Requests, Second, Summary};
 pub use prometheus::{Prometheus, Sample};
 pub use scenario::scenario;
 pub use served::Served;

@@ -110,10 +110,35 @@ pub struct Second {
     pub answers: Summary,
 }
 
+/// One request.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// When it was sent, in Unix seconds.
+    pub sent: f64,
+    pub ms: f64,
+    /// 0: no answer.
+    pub code: u16,
+    /// Empty where no pod answered.
+    pub version: String,
+}
+
+impl Request {
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.split(' ');
+        Some(Self {
+            sent: fields.next()?.parse().ok()?,
+            ms: fields.next()?.parse().ok()?,
+            code: fields.next()?.parse().ok()?,
+            version: fields.next()?.to_owned(),
+        })
+    }
+}
+
 /// Requests that are being sent until [`Load::stop`].
 #[derive(Debug)]
 pub struct Load {
     generator: Child,
+    each: PathBuf,
     per_second: PathBuf,
 }
 
@@ -122,17 +147,20 @@ impl Load {
     pub async fn start(cluster: &Cluster, requests: &Requests) -> Result<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let n = STARTED.fetch_add(1, Ordering::Relaxed);
+        let each = cluster.dir().join(format!("load-{n}.log"));
         let per_second = cluster.dir().join(format!("load-{n}.jsonl"));
         let mut generator = Command::new(cluster.dir().join("bin/podrunner"));
         generator
             .args(["load", "-url", &requests.url, "-host", &requests.host])
             .args(["-rps", &requests.per_second.to_string()])
+            .arg("-log")
+            .arg(&each)
             .arg("-per-second")
             .arg(&per_second)
             .args(requests.new_connections.then_some("-new-connections"))
             .stdout(Stdio::piped())
             .kill_on_drop(true);
-        let load = Self { generator: generator.spawn()?, per_second };
+        let load = Self { generator: generator.spawn()?, each, per_second };
         // Its first act is to open the file, so from here on a stop finds it sending.
         crate::wait_for("the load to begin", std::time::Duration::from_secs(10), async || {
             Ok(load.per_second.exists().then_some(()))
@@ -145,6 +173,11 @@ impl Load {
     pub fn seconds(&self) -> Result<Vec<Second>> {
         let log = fs::read_to_string(&self.per_second)?;
         Ok(log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    /// Each request that was answered until a second ago, in the order of the answers.
+    pub fn each(&self) -> Result<Vec<Request>> {
+        Ok(fs::read_to_string(&self.each)?.lines().filter_map(Request::parse).collect())
     }
 
     /// Sends no more, waits for the answers under way, and sums up.
