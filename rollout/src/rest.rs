@@ -89,6 +89,13 @@ fn new_revision(last: Option<&Ended>, target: &Workload, seen: &Observation) -> 
         }
         _ if seen.suspended => waits("spec.suspend is true"),
         _ if target.replicas == 0 => waits("the deployment has 0 replicas; scale it up"),
+        // What an interrupted run has left must not meet the next one; a request waits with it.
+        _ if !seen.released() => RestDecision {
+            rest: Rest::Waiting,
+            effects: released(),
+            reason: Reason::Releasing,
+            answer: None,
+        },
         condemned => RestDecision {
             rest: Rest::Start,
             effects: vec![],
