@@ -482,6 +482,7 @@ fn the_shipped_roles_allow_what_they_say_and_no_more() -> Result<()> {
             (shop.controller, "create pods"),
             (shop.controller, "patch pods"),
             (shop.controller, "delete services"),
+            (shop.controller, "delete httproutes.gateway.networking.k8s.io"),
             (shop.controller, "create canaryactions.tidegate.dev"),
             (shop.controller, "patch nodes"),
             (shop.controller, "create roles.rbac.authorization.k8s.io"),
