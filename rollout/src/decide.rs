@@ -2,7 +2,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     Cause, Observation, Orphan, Outcome, Phase, Promotion, PromotionStage, Reason, Request,
-    Retreat, Revision, Run, Target, Timed, Verb, Weight, progress, promotion, retreat,
+    Retreat, Revision, Run, Target, Timed, Verb, Weight, Workload, progress, promotion, retreat,
 };
 
 /// What comes next, and why.
@@ -149,11 +149,19 @@ fn leave(
         Some(p) if started => (!p.started()).then(|| roll(p, now)),
         None if started => back(Cause::StartedByOthers),
         _ if seen.deleting => back(Cause::Deleted),
-        _ if target.revision != run.canary => {
-            back(Cause::Superseded { by: target.revision.clone() })
-        }
-        _ => back(Cause::CannotRun { why: unfit(promotion, seen)? }),
+        _ => match stranger(run, target) {
+            Some(by) => back(Cause::Superseded { by: by.clone() }),
+            None => back(Cause::CannotRun { why: unfit(promotion, seen)? }),
+        },
     }
+}
+
+/// A revision that has no part in the run: a newer one in the template; or an old one with pods, for a held target that is
+/// scaled from 0 gets them from its newest ReplicaSet, whichever that is.
+fn stranger<'a>(run: &Run, target: &'a Workload) -> Option<&'a Revision> {
+    let live = target.pods.iter().filter(|(_, p)| p.live()).map(|(revision, _)| revision);
+    let mut all = std::iter::once(&target.revision).chain(live);
+    all.find(|revision| **revision != run.stable && **revision != run.canary)
 }
 
 /// Why the canary can't go on, if it can't. In a promotion there is no step left to begin again.

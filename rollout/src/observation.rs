@@ -76,6 +76,13 @@ impl Traffic {
     }
 }
 
+impl Pods {
+    /// There are some, or are to be some.
+    pub fn live(&self) -> bool {
+        self.desired > 0 || self.existing > 0
+    }
+}
+
 impl Workload {
     pub fn of(&self, revision: &Revision) -> Pods {
         self.pods.get(revision).copied().unwrap_or_default()
@@ -83,7 +90,7 @@ impl Workload {
 
     /// What users get: the only revision that has pods. Without pods, what would start: its template, unless that is held.
     pub fn serving(&self) -> Option<&Revision> {
-        let mut active = self.pods.iter().filter(|(_, p)| p.desired > 0 || p.existing > 0);
+        let mut active = self.pods.iter().filter(|(_, p)| p.live());
         match (active.next(), active.next()) {
             (Some((revision, _)), None) => Some(revision),
             (None, _) if !self.paused => Some(&self.revision),
@@ -93,13 +100,12 @@ impl Workload {
 
     /// No pod is of another revision.
     pub fn only(&self, revision: &Revision) -> bool {
-        self.pods.iter().all(|(r, p)| r == revision || (p.desired == 0 && p.existing == 0))
+        self.pods.iter().all(|(r, p)| r == revision || !p.live())
     }
 
     /// It has been told to run this revision, whether or not a pod has come up yet.
     pub fn started(&self, revision: &Revision) -> bool {
-        let pods = self.of(revision);
-        (self.revision == *revision && !self.paused) || pods.desired > 0 || pods.existing > 0
+        (self.revision == *revision && !self.paused) || self.of(revision).live()
     }
 
     /// It runs another revision, or is on its way to one.

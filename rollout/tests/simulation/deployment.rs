@@ -83,6 +83,7 @@ impl Deployment {
             return;
         }
         self.paused = true;
+        self.sets.retain(|r, _| r <= revision);
         for (r, set) in &mut self.sets {
             set.desired = if r == revision { self.replicas } else { 0 };
         }
