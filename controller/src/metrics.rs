@@ -43,7 +43,8 @@ impl Metrics {
         let reconcile_duration = fast();
         let reconciles = Family::default();
         for ok in [true, false] {
-            reconciles.get_or_create(&result(ok)); // from 0 on, so that a rate sees the first one
+            // From 0 on, so that a rate sees the first one.
+            drop(reconciles.get_or_create(&result(ok)));
         }
         let canaries = Canaries::default();
 
@@ -122,11 +123,10 @@ pub(crate) fn counting(metrics: Arc<Metrics>) -> Counting {
     Counting::new(metrics)
 }
 
-/// A client whose requests are counted.
+/// A client whose requests are counted. Async, because what queues its requests needs a runtime to be made in.
 ///
 /// # Errors
 /// When the configuration names credentials, certificates or a proxy that can't be used.
-#[expect(clippy::unused_async, reason = "the client's queue needs a runtime to be made in")]
 pub(crate) async fn client(
     config: kube::Config,
     metrics: &Arc<Metrics>,

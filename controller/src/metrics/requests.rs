@@ -15,8 +15,8 @@ use tower::{Layer, Service};
 
 use super::Metrics;
 
-/// What a controller asks for, as RBAC spells it. Anything else is [`OTHER`].
-const RESOURCES: [&str; 21] = [
+/// What the controller's role speaks of, in its spelling. Anything else is [`OTHER`].
+const RESOURCES: [&str; 18] = [
     "canaries",
     "canaries/status",
     "canaryactions",
@@ -24,16 +24,13 @@ const RESOURCES: [&str; 21] = [
     "canaryruns",
     "canaryruns/status",
     "deployments",
-    "deployments/scale",
     "endpointslices",
     "events",
     "gatewayclasses",
     "gateways",
     "horizontalpodautoscalers",
     "httproutes",
-    "httproutes/status",
     "metrictemplates",
-    "namespaces",
     "pods",
     "replicasets",
     "replicasets/scale",
@@ -77,14 +74,10 @@ impl Kind {
             ["api", _version, rest @ ..] | ["apis", _, _version, rest @ ..] => rest,
             _ => &[],
         };
-        // Namespaces are the one resource whose objects others are below.
         let (resource, name, below) = match rest {
-            ["namespaces", _, resource, rest @ ..]
-                if !matches!(*resource, "status" | "finalize") =>
-            {
+            ["namespaces", _, resource, rest @ ..] | [resource, rest @ ..] => {
                 (Some(*resource), rest.first(), rest.get(1))
             }
-            [resource, rest @ ..] => (Some(*resource), rest.first(), rest.get(1)),
             [] => (None, None, None),
         };
         let watch = uri.query().is_some_and(|query| {

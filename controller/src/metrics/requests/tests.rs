@@ -43,10 +43,7 @@ fn requests_are_told_apart_by_verb_and_resource() {
     );
     check(patch, "/apis/apps/v1/namespaces/x/replicasets/y/scale", "patch", "replicasets/scale");
     check(get, "/apis/gateway.networking.k8s.io/v1/gatewayclasses/y", "get", "gatewayclasses");
-    // Namespaces themselves, and objects named as resources are.
-    check(get, "/api/v1/namespaces", "list", "namespaces");
-    check(get, "/api/v1/namespaces/x", "get", "namespaces");
-    check(put, "/api/v1/namespaces/x/status", "update", "other");
+    // An object named as a resource is.
     check(get, "/api/v1/namespaces/pods/services/status", "get", "services");
 }
 
@@ -56,6 +53,7 @@ fn what_is_not_known_is_other() {
     check(get, "/", "get", "other");
     check(get, "/version", "get", "other");
     check(get, "/apis/apps/v1", "get", "other");
+    check(get, "/api/v1/namespaces/x", "get", "other");
     check(get, "/apis/apps/v1/namespaces/x/statefulsets/y", "get", "other");
     check(get, "/api/v1/namespaces/x/pods/y/log", "get", "other");
     check(get, "/apis/apps/v1/namespaces/x/deployments/y/a/b", "get", "other");
