@@ -1,0 +1,262 @@
+//! `tidegate status -w`: what a watch brings, drawn in place on a terminal or a line at a time.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::Duration;
+
+use api::{Canary, CanaryRun};
+use chrono::{DateTime, SecondsFormat, Utc};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+
+use crate::args::Output;
+use crate::clock::{now, span};
+use crate::cluster::ClusterError;
+use crate::exit::Exit;
+use crate::status::{StatusError, Wanted, print_lines};
+use crate::terminal::{Paint, Terminal, Tone};
+use crate::text::cut;
+
+/// Countdowns are told in seconds.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Follows one canary until it is deleted or nobody looks any more.
+pub(crate) async fn one(wanted: &Wanted, name: &str) -> Result<Exit, StatusError> {
+    let mut canaries = watcher::watch_object(wanted.canaries(), name).default_backoff().boxed();
+    let mut runs: BoxStream<'_, watcher::Result<Option<CanaryRun>>> = stream::pending().boxed();
+    let mut named: Option<String> = None;
+    let mut canary: Option<Canary> = None;
+    let mut run: Option<CanaryRun> = None;
+    let mut view = View::new(wanted);
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            biased;
+            Some(next) = canaries.next() => match next {
+                Ok(Some(next)) => {
+                    view.contact();
+                    let of = next.status.as_ref().and_then(|s| Some(s.run.as_ref()?.name.clone()));
+                    if of != named {
+                        run = None;
+                        runs = match &of {
+                            Some(of) => watcher::watch_object(wanted.runs(), of).default_backoff().boxed(),
+                            None => stream::pending().boxed(),
+                        };
+                        named = of;
+                    }
+                    view.changed(&next)?;
+                    canary = Some(next);
+                }
+                Ok(None) => return gone(wanted, name, canary.is_some()),
+                Err(error) => view.lost(error, canary.is_some())?,
+            },
+            // Without the run there is less to see, and that is all.
+            Some(next) = runs.next() => if let Ok(next) = next { run = next },
+            _ = tick.tick() => {}
+        }
+        if let Some(canary) = &canary {
+            view.draw(|| wanted.screen(canary, run.as_ref()))?;
+        }
+    }
+}
+
+fn gone(wanted: &Wanted, name: &str, was_there: bool) -> Result<Exit, StatusError> {
+    if !was_there {
+        return Err(wanted.missing(name).into());
+    }
+    eprintln!("canary {name} has been deleted");
+    Ok(Exit::Failed)
+}
+
+/// Follows all canaries until nobody looks any more.
+pub(crate) async fn all(wanted: &Wanted) -> Result<Exit, StatusError> {
+    let mut events = watch(wanted.canaries(), watcher::Config::default()).default_backoff().boxed();
+    let mut canaries: BTreeMap<Key, Canary> = BTreeMap::new();
+    let mut listed: BTreeMap<Key, Canary> = BTreeMap::new();
+    let mut ready = false;
+    let mut view = View::new(wanted);
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            biased;
+            Some(event) = events.next() => match event {
+                Ok(event) => {
+                    view.contact();
+                    match event {
+                        Event::Init => listed.clear(),
+                        Event::InitApply(canary) => {
+                            view.changed(&canary)?;
+                            listed.insert(key(&canary), canary);
+                        }
+                        Event::InitDone => {
+                            canaries = std::mem::take(&mut listed);
+                            ready = true;
+                        }
+                        Event::Apply(canary) => {
+                            view.changed(&canary)?;
+                            canaries.insert(key(&canary), canary);
+                        }
+                        Event::Delete(canary) => {
+                            canaries.remove(&key(&canary));
+                        }
+                    }
+                }
+                Err(error) => view.lost(error, ready)?,
+            },
+            _ = tick.tick() => {}
+        }
+        if ready {
+            view.draw(|| {
+                if canaries.is_empty() {
+                    vec![wanted.none()]
+                } else {
+                    wanted.table(canaries.values())
+                }
+            })?;
+        }
+    }
+}
+
+type Key = (Option<String>, Option<String>);
+
+fn key(canary: &Canary) -> Key {
+    (canary.metadata.namespace.clone(), canary.metadata.name.clone())
+}
+
+/// What has been shown, and how the next is.
+struct View<'a> {
+    wanted: &'a Wanted,
+    /// Objects or lines, one below the other.
+    appends: bool,
+    /// The newest line of each canary.
+    told: BTreeMap<Key, String>,
+    drawn: usize,
+    last: Vec<String>,
+    lost: Option<(DateTime<Utc>, String)>,
+}
+
+impl<'a> View<'a> {
+    fn new(wanted: &'a Wanted) -> Self {
+        let objects = matches!(wanted.output, Some(Output::Json | Output::Yaml | Output::Name));
+        let appends = objects || !wanted.terminal.is_terminal;
+        Self { wanted, appends, told: BTreeMap::new(), drawn: 0, last: Vec::new(), lost: None }
+    }
+
+    fn contact(&mut self) {
+        self.lost = None;
+    }
+
+    /// Before anything has been seen it is an answer; later, something to wait for.
+    fn lost(&mut self, error: watcher::Error, seen: bool) -> Result<(), StatusError> {
+        let error = of_watch(error);
+        if !seen {
+            return Err(error.into());
+        }
+        if self.appends && self.lost.is_none() {
+            eprintln!("no contact with the API server, trying again: {error}");
+        }
+        let since = self.lost.take().map_or_else(now, |(since, _)| since);
+        self.lost = Some((since, error.to_string()));
+        Ok(())
+    }
+
+    fn changed(&mut self, canary: &Canary) -> Result<(), StatusError> {
+        if !self.appends {
+            return Ok(());
+        }
+        match self.wanted.output {
+            Some(Output::Json | Output::Yaml | Output::Name) => self.wanted.print_object(canary),
+            None | Some(Output::Wide) => {
+                let line = change(canary);
+                if self.told.insert(key(canary), line.clone()).as_ref() == Some(&line) {
+                    return Ok(());
+                }
+                let at = now().to_rfc3339_opts(SecondsFormat::Secs, true);
+                print_lines(&[format!("{at}  {line}")])
+            }
+        }
+    }
+
+    fn draw(&mut self, lines: impl Fn() -> Vec<String>) -> Result<(), StatusError> {
+        if self.appends {
+            return Ok(());
+        }
+        let Terminal { colours, .. } = self.wanted.terminal;
+        let mut lines = lines();
+        if let Some((since, error)) = &self.lost {
+            let text = format!("no contact for {}: {error}", span(now() - *since));
+            let text = cut(&text, self.wanted.terminal.width());
+            lines.push(Paint { colours }.paint(Tone::Bad, &text));
+        }
+        if let Some(height) = self.wanted.terminal.height()
+            && lines.len() >= height
+        {
+            lines.truncate(height.saturating_sub(2));
+            lines.push(Paint { colours }.paint(Tone::Faint, "… more in a taller window"));
+        }
+        if lines == self.last {
+            return Ok(());
+        }
+        let mut out = std::io::stdout().lock();
+        out.write_all(redraw(self.drawn, &lines).as_bytes())?;
+        out.flush()?;
+        self.drawn = lines.len();
+        self.last = lines;
+        Ok(())
+    }
+}
+
+/// Goes up to where the last drawing began and writes over it, in one go and without wrapping, so that nothing flickers or moves.
+fn redraw(drawn: usize, lines: &[String]) -> String {
+    let mut text = "\u{1b}[?7l\r".to_owned();
+    if drawn > 0 {
+        text = format!("{text}\u{1b}[{drawn}A");
+    }
+    for line in lines {
+        text += line;
+        text += "\u{1b}[K\n";
+    }
+    text + "\u{1b}[J\u{1b}[?7h"
+}
+
+/// What a line says that is appended when it changes: no times, or it would always.
+fn change(canary: &Canary) -> String {
+    let status = canary.status.clone().unwrap_or_default();
+    let meta = &canary.metadata;
+    let name = meta.name.as_deref().unwrap_or_default();
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let phase = if status.phase.is_empty() { "Unknown" } else { &status.phase };
+    let mut parts = vec![format!("{namespace}/{name}"), phase.to_owned()];
+    if let Some(run) = status.run.as_ref().filter(|run| run.ended_at.is_none()) {
+        parts.push(format!("step {}/{}", run.step, run.steps));
+        parts.extend(status.traffic.map(|t| format!("{} %", t.intended)));
+    }
+    parts.extend(status.waiting_for.map(|w| w.message));
+    parts.join("  ")
+}
+
+fn of_watch(error: watcher::Error) -> ClusterError {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => error.into(),
+        watcher::Error::WatchError(status) => kube::Error::Api(status).into(),
+        watcher::Error::NoResourceVersion => {
+            ClusterError::Answer("the server sent no resourceVersion to watch from".to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drawing_covers_the_one_before_and_leaves_nothing_of_it() {
+        let lines = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(redraw(0, &lines), "\u{1b}[?7l\ra\u{1b}[K\nb\u{1b}[K\n\u{1b}[J\u{1b}[?7h");
+        assert!(redraw(3, &lines).starts_with("\u{1b}[?7l\r\u{1b}[3Aa"));
+    }
+}

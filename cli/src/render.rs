@@ -1,0 +1,283 @@
+//! `tidegate render`: what would be written for a step, in the order in which it would be.
+
+use std::path::PathBuf;
+
+use api::{CANARY_LABEL, Canary, PIN_LABEL, REVISION_ANNOTATION};
+use controller::objects::{Unfit, canary_deployment, canary_replicas, canary_service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use providers::traffic::{
+    Backends, GatewayRef, HttpRoute, Managed, RenderError, ServiceNameTooLong, TrafficProvider,
+    find,
+};
+use rollout::{Revision, Weight};
+use serde_json::{Value, json};
+
+use crate::args::RenderArgs;
+use crate::exit::Exit;
+use crate::manifest::{self, Document, ManifestError};
+
+/// What only a cluster knows.
+const UNKNOWN_HASH: &str = "hash-of-stable";
+const UNKNOWN_REVISION: &str = "hash-of-the-template";
+const UNKNOWN_UID: &str = "uid-of-the-canary";
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RenderFailure {
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error("no Canary in these files; name the file that has it")]
+    NoCanary,
+    #[error("canary {name}: {why}; tidegate lint says more")]
+    Canary { name: String, why: String },
+    #[error("canary {name} has {steps} steps; give --step 0 (at rest) to {steps}")]
+    NoStep { name: String, steps: usize },
+    #[error(
+        "canary {canary}: its {kind} {name:?} is in none of these files; name the file that has it"
+    )]
+    Missing { canary: String, kind: &'static str, name: String },
+    #[error(
+        "canary {canary}: no HTTPRoute in these files names service {service:?}, and there is no spec.traffic.route; name the file that has it"
+    )]
+    NoRoute { canary: String, service: String },
+    #[error("{0}")]
+    Route(String),
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    #[error(transparent)]
+    Backends(#[from] ServiceNameTooLong),
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    #[error("an object could not be written as YAML")]
+    Yaml(#[from] serde_norway::Error),
+}
+
+pub(crate) fn run(args: &RenderArgs) -> Result<Exit, RenderFailure> {
+    let RenderArgs { files, step } = args;
+    let documents = read(files)?;
+    print!("{}", render(&documents, *step)?);
+    Ok(Exit::Done)
+}
+
+fn read(files: &[PathBuf]) -> Result<Vec<Document>, ManifestError> {
+    manifest::read(files).into_iter().collect()
+}
+
+/// An object with what there is to say about it.
+struct Piece {
+    comment: String,
+    object: Value,
+}
+
+pub(crate) fn render(documents: &[Document], step: usize) -> Result<String, RenderFailure> {
+    let canaries: Vec<_> = documents.iter().filter(|d| d.is(api::GROUP, "Canary")).collect();
+    if canaries.is_empty() {
+        return Err(RenderFailure::NoCanary);
+    }
+    let mut text = String::new();
+    for canary in canaries {
+        for Piece { comment, object } in pieces(canary, documents, step)? {
+            text = format!("{text}---\n# {comment}\n{}", serde_norway::to_string(&object)?);
+        }
+    }
+    Ok(text)
+}
+
+fn pieces(
+    document: &Document,
+    documents: &[Document],
+    step: usize,
+) -> Result<Vec<Piece>, RenderFailure> {
+    let scene = Scene::new(document, documents)?;
+    let target = scene.named("apps", "Deployment", &scene.canary.spec.target_ref.name)?;
+    let service = scene.named("", "Service", &scene.canary.spec.traffic.service.name)?;
+    let share = scene.share(step)?;
+    let mut pieces = vec![scene.label(&target), scene.service(&service)?];
+    if let Some(share) = share {
+        pieces.push(Scene::pin(&service));
+        pieces.push(scene.deployment(&target, share)?);
+    }
+    pieces.extend(scene.routes(&service, share)?);
+    Ok(pieces)
+}
+
+struct Scene<'a> {
+    canary: Canary,
+    name: String,
+    namespace: String,
+    beside: Vec<&'a Document>,
+}
+
+impl<'a> Scene<'a> {
+    fn new(document: &Document, all: &'a [Document]) -> Result<Self, RenderFailure> {
+        let name = document.name().to_owned();
+        let canary: Canary = serde_json::from_value(document.object.clone())
+            .map_err(|e| RenderFailure::Canary { name: name.clone(), why: e.to_string() })?;
+        let namespace = document.namespace().unwrap_or("default").to_owned();
+        let beside = all.iter().filter(|d| d.beside(document)).collect();
+        Ok(Self { canary, name, namespace, beside })
+    }
+
+    /// `None`: at rest.
+    fn share(&self, step: usize) -> Result<Option<Weight>, RenderFailure> {
+        let steps = &self.canary.spec.steps;
+        let Some(index) = step.checked_sub(1) else { return Ok(None) };
+        let step = steps
+            .get(index)
+            .ok_or_else(|| RenderFailure::NoStep { name: self.name.clone(), steps: steps.len() })?;
+        let why = || format!("spec.steps[{index}].weight: {}: 0 to 100", step.weight);
+        match Weight::new(step.weight) {
+            Some(weight) => Ok(Some(weight)),
+            None => Err(RenderFailure::Canary { name: self.name.clone(), why: why() }),
+        }
+    }
+
+    fn named(&self, group: &str, kind: &'static str, name: &str) -> Result<Value, RenderFailure> {
+        let found = self.beside.iter().find(|d| d.is(group, kind) && d.name() == name);
+        let missing =
+            || RenderFailure::Missing { canary: self.name.clone(), kind, name: name.to_owned() };
+        Ok(self.at_home(found.ok_or_else(missing)?))
+    }
+
+    /// With the namespace that it is applied to.
+    fn at_home(&self, document: &Document) -> Value {
+        let mut object = document.object.clone();
+        if document.namespace().is_none() {
+            object["metadata"]["namespace"] = json!(self.namespace);
+        }
+        object
+    }
+
+    fn owner(&self) -> OwnerReference {
+        OwnerReference {
+            api_version: format!("{}/v1alpha1", api::GROUP),
+            kind: "Canary".to_owned(),
+            name: self.name.clone(),
+            uid: UNKNOWN_UID.to_owned(),
+            controller: Some(true),
+            block_owner_deletion: None,
+        }
+    }
+
+    fn label(&self, target: &Value) -> Piece {
+        Piece {
+            comment: "your Deployment, at rest too: this label beside what is there; new revisions are held".to_owned(),
+            object: json!({
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {
+                    "name": target["metadata"]["name"],
+                    "namespace": target["metadata"]["namespace"],
+                    "labels": { CANARY_LABEL: self.name },
+                },
+            }),
+        }
+    }
+
+    fn service(&self, service: &Value) -> Result<Piece, RenderFailure> {
+        let object = canary_service(service, &self.owner())?;
+        let comment = "made, and there at rest too: selects the canary's pods".to_owned();
+        Ok(Piece { comment, object })
+    }
+
+    fn pin(service: &Value) -> Piece {
+        let mut selector = service["spec"]["selector"].clone();
+        selector["pod-template-hash"] = json!(UNKNOWN_HASH);
+        Piece {
+            comment: "your Service, for the time of the run: this label; the API server adds the hash to the selector".to_owned(),
+            object: json!({
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {
+                    "name": service["metadata"]["name"],
+                    "namespace": service["metadata"]["namespace"],
+                    "labels": { PIN_LABEL: UNKNOWN_HASH },
+                },
+                "spec": { "selector": selector },
+            }),
+        }
+    }
+
+    fn deployment(&self, target: &Value, share: Weight) -> Result<Piece, RenderFailure> {
+        let wanted = target.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1);
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        let replicas = canary_replicas(share, wanted);
+        let revision = Revision::new(UNKNOWN_REVISION);
+        let object = canary_deployment(target, &self.owner(), &revision, replicas)?;
+        let comment = format!(
+            "made, for the time of the run: {replicas} of {wanted} pods for {share} of the traffic; {REVISION_ANNOTATION} is the template's hash"
+        );
+        Ok(Piece { comment, object })
+    }
+
+    fn routes(&self, service: &Value, share: Option<Weight>) -> Result<Vec<Piece>, RenderFailure> {
+        let backends = Backends::new(&self.namespace, &self.canary.spec.traffic.service.name)?;
+        let routes: Vec<_> = self
+            .beside
+            .iter()
+            .filter(|d| d.is("gateway.networking.k8s.io", "HTTPRoute"))
+            .map(|d| self.at_home(d))
+            .collect();
+        let found = find(&routes, &backends);
+        if let Some(refused) = found.refused.first() {
+            return Err(RenderFailure::Route(refused.to_string()));
+        }
+        let names = |route: &&Value| {
+            found.routes.iter().any(|f| route["metadata"]["name"] == json!(f.name))
+        };
+        let mut ours: Vec<_> = routes.iter().filter(names).cloned().collect();
+        let whose = if ours.is_empty() { "made" } else { "your route" };
+        if ours.is_empty() {
+            ours.push(self.managed(service, backends.clone())?.object());
+        }
+        let as_of = match share {
+            None => "at rest: as its owner wrote it".to_owned(),
+            Some(share) => format!(
+                "at {share}: one annotation is written, the API server makes the rest of it"
+            ),
+        };
+        ours.iter()
+            .map(|route| {
+                let object = HttpRoute::default().render(route, &backends, share)?;
+                Ok(Piece { comment: format!("{whose}, {as_of}"), object })
+            })
+            .collect()
+    }
+
+    fn managed(&self, service: &Value, backends: Backends) -> Result<Managed, RenderFailure> {
+        let traffic = &self.canary.spec.traffic;
+        let route = traffic.route.as_ref().ok_or_else(|| RenderFailure::NoRoute {
+            canary: self.name.clone(),
+            service: traffic.service.name.clone(),
+        })?;
+        let only = || match service["spec"]["ports"].as_array().map(Vec::as_slice) {
+            Some([port]) => port["port"].as_u64().and_then(|p| u16::try_from(p).ok()),
+            _ => None,
+        };
+        let port = traffic.service.port.or_else(only).ok_or_else(|| RenderFailure::Canary {
+            name: self.name.clone(),
+            why: "spec.traffic.service.port: is missing, and the service has not exactly one"
+                .to_owned(),
+        })?;
+        let owner = serde_json::to_value(self.owner()).unwrap_or_default();
+        Ok(Managed {
+            name: traffic.service.name.clone(),
+            backends,
+            port,
+            gateways: route
+                .gateways
+                .iter()
+                .map(|g| GatewayRef {
+                    name: g.name.clone(),
+                    namespace: g.namespace.clone(),
+                    section_name: g.section_name.clone(),
+                })
+                .collect(),
+            hosts: route.hosts.clone(),
+            labels: [(CANARY_LABEL.to_owned(), self.name.clone())].into(),
+            owner,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
