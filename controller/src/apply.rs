@@ -38,7 +38,9 @@ fn refused(what: impl Into<String>) -> impl FnOnce(kube::Error) -> ApplyError {
         let what = what.into();
         match &source {
             // 404: it was deleted since it was read.
-            kube::Error::Api(status) if matches!(status.code, 404 | 409) => ApplyError::Stale { what },
+            kube::Error::Api(status) if matches!(status.code, 404 | 409) => {
+                ApplyError::Stale { what }
+            }
             _ => ApplyError::Refused { what, source },
         }
     }
@@ -107,13 +109,19 @@ impl Write<'_> {
             "resourceVersion": service.resource_version(), "labels": {api::PIN_LABEL: hash},
         }});
         let name = service.name_any();
-        let stored =
-            self.api::<Service>().patch(&name, &params(), &Patch::Merge(&patch)).await.map_err(refused(&*what))?;
+        let stored = self
+            .api::<Service>()
+            .patch(&name, &params(), &Patch::Merge(&patch))
+            .await
+            .map_err(refused(&*what))?;
         if selected(&stored).as_deref() != hash {
             // No policy did it for us.
             patch["metadata"]["resourceVersion"] = json!(stored.resource_version());
             patch["spec"] = json!({"selector": {POD_TEMPLATE_HASH: hash}});
-            self.api::<Service>().patch(&name, &params(), &Patch::Merge(&patch)).await.map_err(refused(what))?;
+            self.api::<Service>()
+                .patch(&name, &params(), &Patch::Merge(&patch))
+                .await
+                .map_err(refused(what))?;
         }
         tracing::info!(service = name, hash, "service pinned");
         Ok(())
@@ -123,7 +131,9 @@ impl Write<'_> {
         let (provider, backends) = (&self.world.provider, &self.world.backends);
         let api = routes(self.ctx, self.world);
         for route in &self.world.routes {
-            let Some(patch) = provider.change(route, backends, share, SplitBy::Server)? else { continue };
+            let Some(patch) = provider.change(route, backends, share, SplitBy::Server)? else {
+                continue;
+            };
             let name = route.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
             let what = format!("httproute {name}");
             let stored =
@@ -197,8 +207,7 @@ impl Write<'_> {
         if canary.metadata.deletion_timestamp.is_some() {
             return Ok(());
         }
-        let only_this =
-            Preconditions { uid: canary.metadata.uid.clone(), resource_version: None };
+        let only_this = Preconditions { uid: canary.metadata.uid.clone(), resource_version: None };
         let params = DeleteParams::background().preconditions(only_this);
         match self.api::<Workload>().delete(canary.name(), &params).await {
             Ok(_) => tracing::info!(deployment = canary.name(), "canary deleted"),
@@ -237,33 +246,45 @@ impl Write<'_> {
         Ok(())
     }
 
-    /// The controller of a paused Deployment gives all pods to the one ReplicaSet that is left with any. The ReplicaSet of the
-    /// current template would get them back at once, so it is deleted; it is made again when the Deployment is started.
+    /// The controller of a paused Deployment gives all pods to the one ReplicaSet that is left with any. That of the current
+    /// template takes them back from any other, so it is deleted; it is made again when the Deployment is started.
     async fn only(&self, revision: &Revision) -> Result<(), ApplyError> {
         let Some(target) = &self.world.target else { return Ok(()) };
-        if self.world.hash_of(revision).is_none() {
+        let Some(kept) = self.world.replica_sets.iter().find(|rs| rs.revision == *revision) else {
             return Ok(());
-        }
+        };
         if !target.spec.paused {
-            return self.set_paused(target, true).await; // and only then its ReplicaSets, at the next look
+            return self.set_paused(target, true).await;
         }
-        let api = self.api::<ReplicaSet>();
+        if !target.current() {
+            return Ok(()); // a rolling update that is still under way would make it again
+        }
+        // First, else the pods go to whichever other ReplicaSet is the newest.
+        if kept.pods.desired == 0 && target.spec.replicas > 0 {
+            self.scale(&kept.name, target.spec.replicas).await?;
+        }
         for rs in self.world.replica_sets.iter().filter(|rs| rs.revision != *revision) {
-            let what = || format!("replicaset {}", rs.name);
             if rs.revision == target.spec.template.revision {
+                let api = self.api::<ReplicaSet>();
                 match api.delete(&rs.name, &DeleteParams::background()).await {
                     Ok(_) => tracing::info!(replicaset = rs.name, "replicaset deleted"),
                     Err(kube::Error::Api(status)) if status.code == 404 => {}
-                    Err(error) => return Err(refused(what())(error)),
+                    Err(error) => return Err(refused(format!("replicaset {}", rs.name))(error)),
                 }
             } else if rs.pods.desired > 0 {
-                let none = json!({"spec": {"replicas": 0}});
-                api.patch_scale(&rs.name, &params(), &Patch::Merge(&none))
-                    .await
-                    .map_err(refused(what()))?;
-                tracing::info!(replicaset = rs.name, "replicaset scaled to 0");
+                self.scale(&rs.name, 0).await?;
             }
         }
+        Ok(())
+    }
+
+    async fn scale(&self, replica_set: &str, replicas: u32) -> Result<(), ApplyError> {
+        let patch = json!({"spec": {"replicas": replicas}});
+        self.api::<ReplicaSet>()
+            .patch_scale(replica_set, &params(), &Patch::Merge(&patch))
+            .await
+            .map_err(refused(format!("replicaset {replica_set}")))?;
+        tracing::info!(replicaset = replica_set, replicas, "replicaset scaled");
         Ok(())
     }
 
@@ -282,7 +303,9 @@ impl Write<'_> {
                     "spec": managed.object()["spec"],
                 });
                 let what = format!("httproute {}", managed.name);
-                api.patch(&managed.name, &params(), &Patch::Merge(&patch)).await.map_err(refused(what))?;
+                api.patch(&managed.name, &params(), &Patch::Merge(&patch))
+                    .await
+                    .map_err(refused(what))?;
                 Ok(false)
             }
             None | Some(_) => Ok(true),
@@ -301,9 +324,13 @@ impl Write<'_> {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
         let what = format!("{kind} {name}");
-        let parsed: DynamicObject = serde_json::from_value(object.clone())
-            .map_err(|e| ApplyError::Refused { what: what.clone(), source: kube::Error::SerdeError(e) })?;
-        let params = PostParams { field_manager: Some(api::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let parsed: DynamicObject = serde_json::from_value(object.clone()).map_err(|e| {
+            ApplyError::Refused { what: what.clone(), source: kube::Error::SerdeError(e) }
+        })?;
+        let params = PostParams {
+            field_manager: Some(api::FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
         // Created, never applied over: what has the name already isn't ours.
         api.create(&params, &parsed).await.map_err(refused(what))?;
         Ok(())

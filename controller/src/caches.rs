@@ -60,10 +60,10 @@ impl Caches {
         };
         let mut start = Start { client, namespace, canaries: &canaries, wake, tasks };
         Self {
-            runs: start.watch(all.clone(), |run: &CanaryRun| Concern::Canary(run.spec.canary.clone())),
-            actions: start.watch(all.clone(), |a: &CanaryAction| {
-                Concern::Canary(a.spec.canary.clone())
-            }),
+            runs: start
+                .watch(all.clone(), |run: &CanaryRun| Concern::Canary(run.spec.canary.clone())),
+            actions: start
+                .watch(all.clone(), |a: &CanaryAction| Concern::Canary(a.spec.canary.clone())),
             deployments: start.watch(all.clone(), |d: &Workload| Concern::Target(d.name_any())),
             services: start.watch(all.clone(), |s: &Service| Concern::Service(s.name_any())),
             routes: start.watch_in(routes_api, all, http_route(), |route| {
@@ -210,7 +210,9 @@ impl Start<'_> {
             .default_backoff()
             .modify(|object| {
                 object.meta_mut().managed_fields = None;
-                object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+                if let Some(annotations) = &mut object.meta_mut().annotations {
+                    annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+                }
             })
             .reflect(writer)
             .touched_objects();
@@ -235,7 +237,9 @@ fn wake_concerned<K: Resource>(
     wake: &Wake,
 ) {
     let namespace = &object.meta().namespace;
-    for canary in canaries.state_filter(|c| c.metadata.namespace == *namespace && concern.touches(c)) {
+    for canary in
+        canaries.state_filter(|c| c.metadata.namespace == *namespace && concern.touches(c))
+    {
         // Nobody listens only when the controller is stopping.
         let _ = wake.send(ObjectRef::from_obj(&*canary));
     }
@@ -249,7 +253,8 @@ pub(crate) fn deployment_of(pod: &str) -> String {
 /// Every Service that a rule of the route names as a backend.
 fn backend_names(route: &serde_json::Value) -> Vec<String> {
     let rules = route.pointer("/spec/rules").and_then(|r| r.as_array());
-    let backends = rules.into_iter().flatten().filter_map(|rule| rule.get("backendRefs")?.as_array());
+    let backends =
+        rules.into_iter().flatten().filter_map(|rule| rule.get("backendRefs")?.as_array());
     let names = backends.flatten().filter_map(|b| b.get("name")?.as_str());
     names.map(str::to_owned).collect()
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::ResourceExt;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use providers::traffic::{Gateway, GatewayName, conflicts};
 use serde_json::Value;
 
@@ -65,10 +65,11 @@ async fn controller_of(
     name: &GatewayName,
 ) -> Result<Result<String, String>, kube::Error> {
     let kind = gateway_api("Gateway", "gateways");
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(ctx.client.clone(), &name.namespace, &kind);
+    let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &name.namespace, &kind);
     let Some(gateway) = api.get_opt(&name.name).await? else {
-        return Ok(Err(format!("gateway {name} not found; create it, or correct the route's parentRefs")));
+        return Ok(Err(format!(
+            "gateway {name} not found; create it, or correct the route's parentRefs"
+        )));
     };
     let text = |o: &DynamicObject, path: &str| {
         o.data.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
@@ -82,8 +83,8 @@ async fn controller_of(
     Ok(Ok(text(&found, "/spec/controllerName")))
 }
 
-/// The first thing that is wrong.
-pub(crate) fn blocker(ctx: &Context, world: &World, facts: &Facts) -> Option<String> {
+/// The first thing that is wrong. Without `facts`, what they say was found right before.
+pub(crate) fn blocker(ctx: &Context, world: &World, facts: Option<&Facts>) -> Option<String> {
     let target = match &world.target {
         Some(target) => target,
         None => {
@@ -94,11 +95,12 @@ pub(crate) fn blocker(ctx: &Context, world: &World, facts: &Facts) -> Option<Str
         }
     };
     claimed_by_another(ctx, world)
-        .or_else(|| target_trouble(world, target, facts))
+        .or_else(|| paused_by_owner(world, target))
+        .or_else(|| facts.and_then(|facts| autoscaled(target, facts)))
         .or_else(|| service_trouble(world, target))
         .or_else(|| foreign(world))
         .or_else(|| route_trouble(ctx, world))
-        .or_else(|| gateway_trouble(facts))
+        .or_else(|| facts.and_then(gateway_trouble))
 }
 
 /// Two canaries for one Deployment or one Service would undo each other's work: the older one has it.
@@ -118,23 +120,30 @@ fn claimed_by_another(ctx: &Context, world: &World) -> Option<String> {
         } else {
             return None;
         };
-        Some(format!("{field} is looked after by canary {}; delete one of the two", other.name_any()))
+        Some(format!(
+            "{field} is looked after by canary {}; delete one of the two",
+            other.name_any()
+        ))
     })
 }
 
-fn target_trouble(world: &World, target: &Workload, facts: &Facts) -> Option<String> {
+fn paused_by_owner(world: &World, target: &Workload) -> Option<String> {
     let name = target.name();
     let adopted = target.adopted_by() == world.canary.metadata.name.as_deref();
-    if target.spec.paused && !adopted {
-        return Some(format!(
+    (target.spec.paused && !adopted).then(|| {
+        format!(
             "deployment {name} is paused by its owner; resume it once, so that it is known what serves: \
              kubectl rollout resume deployment {name} -n {}",
             world.namespace
-        ));
-    }
+        )
+    })
+}
+
+fn autoscaled(target: &Workload, facts: &Facts) -> Option<String> {
     let hpa = facts.autoscalers.first()?;
     Some(format!(
-        "horizontalpodautoscaler {hpa} scales deployment {name}, which is not supported yet; remove one of the two"
+        "horizontalpodautoscaler {hpa} scales deployment {}, which is not supported yet; remove one of the two",
+        target.name()
     ))
 }
 
@@ -149,9 +158,12 @@ fn service_trouble(world: &World, target: &Workload) -> Option<String> {
     };
     let selector = service.spec.as_ref().and_then(|s| s.selector.clone()).unwrap_or_default();
     let labels = &target.spec.template.labels;
-    let mut own = selector.iter().filter(|(k, _)| *k != crate::watched::POD_TEMPLATE_HASH).peekable();
+    let mut own =
+        selector.iter().filter(|(k, _)| *k != crate::watched::POD_TEMPLATE_HASH).peekable();
     if own.peek().is_none() {
-        return Some(format!("{field}: service {name} has no selector, so it can't tell pods apart; give it one"));
+        return Some(format!(
+            "{field}: service {name} has no selector, so it can't tell pods apart; give it one"
+        ));
     }
     let (key, value) = own.find(|(k, v)| labels.get(*k) != Some(*v))?;
     Some(format!(
@@ -193,8 +205,10 @@ fn route_trouble(ctx: &Context, world: &World) -> Option<String> {
         .iter()
         .filter_map(|route| serde_json::to_value(&**route).ok())
         .collect();
-    let conflict =
-        world.routes.iter().find_map(|r| conflicts(r, &everywhere, &world.backends).into_iter().next());
+    let conflict = world
+        .routes
+        .iter()
+        .find_map(|r| conflicts(r, &everywhere, &world.backends).into_iter().next());
     conflict.map(|c| c.to_string())
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use api::{ActionState, ActionStatus, ActionVerb, Canary, CanaryAction, CanaryRun, Cursor, Parsed};
 use chrono::{DateTime, Utc};
+use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
-use kube::ResourceExt;
 use rollout::{
     Answer, Ended, HeldBy, Observation, Outcome, Phase, Reason, Request, Rest, RestDecision,
     Revision, Run, Target, Verb, Weight, decide, rest,
@@ -40,6 +40,10 @@ pub(crate) enum Error {
 /// Soon, because something has changed while we looked; its event usually comes first.
 const SOON: Duration = Duration::from_millis(200);
 
+/// How long a blocked canary goes without a look, if nothing that is watched has changed: autoscalers, Gateways and metric templates
+/// aren't.
+const BLOCKED: Duration = Duration::from_secs(30);
+
 /// One look at one canary.
 pub(crate) async fn reconcile(canary: Arc<Canary>, ctx: Arc<Context>) -> Result<Action, Error> {
     let world = World::read(&ctx, &canary).await?;
@@ -49,7 +53,9 @@ pub(crate) async fn reconcile(canary: Arc<Canary>, ctx: Arc<Context>) -> Result<
         None => at_rest(&ctx, &world, &runs).await,
     };
     match result {
-        Err(Error::Kube(kube::Error::Api(status))) if status.code == 409 => Ok(Action::requeue(SOON)),
+        Err(Error::Kube(kube::Error::Api(status))) if status.code == 409 => {
+            Ok(Action::requeue(SOON))
+        }
         Err(Error::Apply(ApplyError::Stale { what })) => {
             tracing::debug!(what, "changed meanwhile, looking again");
             Ok(Action::requeue(SOON))
@@ -66,8 +72,8 @@ async fn in_run(
 ) -> Result<Action, Error> {
     let now = ctx.clock.now();
     let name = run.name_any();
-    let parsed = api::parse(&run.spec.plan)
-        .map_err(|source| Error::Plan { run: name.clone(), source })?;
+    let parsed =
+        api::parse(&run.spec.plan).map_err(|source| Error::Plan { run: name.clone(), source })?;
     let Parsed { plan, checks } = parsed;
     let frozen = Run {
         plan,
@@ -83,11 +89,8 @@ async fn in_run(
     let decision = decide(&frozen, &phase, &seen, now);
     let counted = seen.verdict.as_ref().filter(|_| due.is_some()).map(|v| &v.verdict);
     let accepted = action.as_ref().filter(|_| decision.answer == Some(Answer::Accepted));
-    let change = Change {
-        decision: &decision,
-        verdict: counted,
-        accepted: accepted.and_then(|a| a.uid()),
-    };
+    let change =
+        Change { decision: &decision, verdict: counted, accepted: accepted.and_then(|a| a.uid()) };
     let written = record(ctx, run, &frozen, &change).await?;
     let run = written.as_ref().unwrap_or(run);
     if written.is_some() {
@@ -98,8 +101,7 @@ async fn in_run(
             "decided"
         );
     }
-    let applied =
-        apply(ctx, world, Some(&frozen.canary), &decision.next.effects(&frozen)).await;
+    let applied = apply(ctx, world, Some(&frozen.canary), &decision.next.effects(&frozen)).await;
     answer(ctx, action.as_deref(), decision.answer.as_ref()).await?;
     if written.is_some() {
         say(ctx, world, run, &decision.reason, counted).await;
@@ -300,15 +302,18 @@ async fn at_rest(ctx: &Arc<Context>, world: &World, runs: &Runs) -> Result<Actio
         set_finalizer(ctx, &world.canary, true).await?;
         return Ok(Action::requeue(SOON));
     }
-    let facts = Facts::read(ctx, world).await?;
-    let why_not = spec_trouble(ctx, world).await?.or_else(|| blocker(ctx, world, &facts));
+    let known = is_ready(&world.canary);
+    // What only the API server can say is asked before the first run, after a change of the spec, and before each run.
+    let ask = !known || deleting || holds_new_revision(world);
+    let facts = if ask { Some(Facts::read(ctx, world).await?) } else { None };
+    let why_not = spec_trouble(ctx, world).await?.or_else(|| blocker(ctx, world, facts.as_ref()));
     let fit = why_not.is_none();
+    let gateways = facts.as_ref().and_then(|f| f.gateways.as_deref().ok());
     let mut news = RestNews {
         held_by: status::held_by(&world.canary),
-        gateway: facts.gateways.as_deref().ok().map(gateway_names),
+        gateway: gateways.map(gateway_names),
         adopted: true,
     };
-    let known = is_ready(&world.canary);
     if fit && !deleting {
         news.adopted = adopt(ctx, world).await?;
         if let (true, false, Some(target)) = (news.adopted, known, &world.target) {
@@ -335,7 +340,19 @@ async fn at_rest(ctx: &Arc<Context>, world: &World, runs: &Runs) -> Result<Actio
     }
     write_rest(ctx, world, runs, &decision, &news).await?;
     record::prune(ctx, &world.canary, &runs.all).await?;
-    Ok(if news.adopted { Action::await_change() } else { Action::requeue(SOON) })
+    Ok(match (decision.rest, news.adopted) {
+        (_, false) => Action::requeue(SOON),
+        // What blocks it may be something that isn't watched.
+        (Rest::Initializing, true) => Action::requeue(BLOCKED),
+        (_, true) => Action::await_change(),
+    })
+}
+
+fn holds_new_revision(world: &World) -> bool {
+    match world.seen_target() {
+        Target::Found(target) => target.paused && target.serving() != Some(&target.revision),
+        Target::Missing => true,
+    }
 }
 
 struct RestNews {
@@ -449,9 +466,10 @@ async fn start(
 async fn let_go(ctx: &Context, world: &World) -> Result<Action, Error> {
     let seen = observation(world, None, None);
     if seen.traffic.stored.is_some() || seen.pinned.is_some() || seen.canary.revision.is_some() {
-        let blocked = world.target.as_ref().is_some_and(|t| {
-            t.adopted_by().is_some_and(|by| by != world.name())
-        });
+        let blocked = world
+            .target
+            .as_ref()
+            .is_some_and(|t| t.adopted_by().is_some_and(|by| by != world.name()));
         if !blocked {
             return Ok(Action::requeue(SOON)); // what was asked for is not seen yet
         }
@@ -461,11 +479,18 @@ async fn let_go(ctx: &Context, world: &World) -> Result<Action, Error> {
         let note = format!(
             "deployment {} is left paused, as a revision that was not judged is held in it; to start it: \
              kubectl rollout resume deployment {} -n {}",
-            target.name(), target.name(), world.namespace
+            target.name(),
+            target.name(),
+            world.namespace
         );
-        let name = format!("{}.leftpaused.{}", world.name(), world.canary.uid().unwrap_or_default());
-        publish(ctx, &world.canary, Notice { name, reason: "LeftPaused", note: &note, warning: true })
-            .await;
+        let name =
+            format!("{}.leftpaused.{}", world.name(), world.canary.uid().unwrap_or_default());
+        publish(
+            ctx,
+            &world.canary,
+            Notice { name, reason: "LeftPaused", note: &note, warning: true },
+        )
+        .await;
     }
     ctx.observability.forget(&world.namespace, &world.name());
     set_finalizer(ctx, &world.canary, false).await?;

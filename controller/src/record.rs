@@ -149,7 +149,11 @@ fn status(
 ) -> CanaryRunStatus {
     let Change { decision, verdict, accepted } = change;
     let now = ctx.clock.now();
-    let cursor = Cursor::new(&decision.next, &frozen.plan);
+    let mut cursor = Cursor::new(&decision.next, &frozen.plan);
+    if let (None, Some(before)) = (cursor.step, &before.cursor) {
+        // Off the steps, it is still told how far it came.
+        (cursor.step, cursor.failures) = (before.step, before.failures);
+    }
     let reason = decision.reason.name();
     let mut after = before.clone();
     let news = before.history.last().is_none_or(|last| last.reason != reason)

@@ -1,11 +1,9 @@
 //! The canary's status: what was observed, and a summary of its run.
 
-use api::{
-    Canary, CanaryRun, CanaryStatus, Condition, RunSummary, TrafficStatus, WaitingFor,
-};
+use api::{Canary, CanaryRun, CanaryStatus, Condition, RunSummary, TrafficStatus, WaitingFor};
 use chrono::{DateTime, Utc};
-use kube::api::{Api, PostParams};
 use kube::ResourceExt;
+use kube::api::{Api, PostParams};
 use rollout::{HeldBy, Reason, Rest, Weight};
 
 use crate::Context;
@@ -94,7 +92,8 @@ pub(crate) async fn write(
     let mut canary = Canary::clone(canary);
     canary.status = Some(after.clone());
     let api: Api<Canary> = Api::namespaced(ctx.client.clone(), namespace);
-    let params = PostParams { field_manager: Some(api::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let params =
+        PostParams { field_manager: Some(api::FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match api.replace_status(&name, &params, &canary).await {
         Ok(_) => Ok(after),
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(after),
@@ -140,8 +139,7 @@ fn summary(run: &CanaryRun) -> RunSummary {
         name: run.name_any(),
         revision: run.spec.revision.clone(),
         started_at: run.metadata.creation_timestamp.as_ref().map(from_kube).unwrap_or_default(),
-        // A promotion or a rollback is past or off the steps.
-        step: cursor.as_ref().map_or(1, |c| c.step.unwrap_or(steps)),
+        step: cursor.as_ref().and_then(|c| c.step).unwrap_or(1),
         steps,
         failures: cursor.as_ref().map_or(0, |c| c.failures),
         threshold: run.spec.plan.analysis.threshold,
@@ -177,7 +175,9 @@ fn unblock(reason: &Reason, canary: &Canary) -> Option<String> {
         Reason::BothArmsBad { .. } | Reason::NoVerdict { .. } => "abort",
         Reason::Suspended => {
             let patch = r#"'{"spec":{"suspend":false}}'"#;
-            return Some(format!("kubectl patch canary {name} -n {namespace} --type merge -p {patch}"));
+            return Some(format!(
+                "kubectl patch canary {name} -n {namespace} --type merge -p {patch}"
+            ));
         }
         _ => return None,
     };
@@ -221,7 +221,9 @@ fn conditions(
     }
     let outcome = news.run.and_then(|run| run.status.as_ref()).filter(|s| s.ended_at.is_some());
     match outcome.and_then(|s| s.cursor.as_ref().map(|c| (c.phase.as_str(), s.message.as_str()))) {
-        Some(("Succeeded", message)) => all.push(condition("Promoted", "True", "Succeeded", message)),
+        Some(("Succeeded", message)) => {
+            all.push(condition("Promoted", "True", "Succeeded", message))
+        }
         Some((_, message)) => all.push(condition("Promoted", "False", "RolledBack", message)),
         None if news.run.is_some() => all.push(condition("Promoted", "Unknown", reason, &message)),
         None => {}
