@@ -10,6 +10,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
 use crate::{App, Prometheus, wait_for};
 
@@ -196,6 +197,35 @@ impl Cluster {
         self.kubectl(&["-n", "tidegate-system", "scale", "deployment/tidegate", "--replicas", "0"])
             .await?;
         self.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"])
+            .await
+            .map(drop)
+    }
+
+    /// Installs it once for all stories of this process, and waits until the API server holds and splits: policies take a moment.
+    pub async fn installed(&self) -> Result<()> {
+        static INSTALLED: OnceCell<()> = OnceCell::const_new();
+        let install = async || {
+            self.install().await?;
+            self.policies_in_force().await
+        };
+        INSTALLED.get_or_try_init(install).await.map(drop)
+    }
+
+    async fn policies_in_force(&self) -> Result<()> {
+        let app = App::new("probe", "default").host(Plane::Traefik, "probe.test");
+        self.apply(&app.manifests()).await?;
+        self.kubectl(&["label", "deployment/probe", "tidegate.dev/canary=probe"]).await?;
+        let dry = ["--dry-run=server", "-o", "json"];
+        let held = ["set", "image", "deployment/probe", "app=example.com/probe:2"];
+        let split = ["annotate", "httproute/probe-traefik", "split.tidegate.dev/probe=1"];
+        wait_for("the policies to be in force", Duration::from_secs(30), async || {
+            let held = self.kubectl(&[&held[..], &dry].concat()).await?;
+            let split = self.kubectl(&[&split[..], &dry].concat()).await?;
+            let so = held.contains("\"paused\": true") && split.contains("probe-canary");
+            Ok(so.then_some(()))
+        })
+        .await?;
+        self.kubectl(&["delete", "deployment/probe", "service/probe", "httproute/probe-traefik"])
             .await
             .map(drop)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::process::{Child, Command};
+use tokio::sync::OnceCell;
 
 use crate::cluster::{script, tidegate_binary};
 use crate::load::terminate;
@@ -39,6 +40,16 @@ impl Controller {
             .args(args);
         let log = cluster.dir().join(format!("tidegate-{n}.log"));
         Self::run(command, user, listen, log).await
+    }
+
+    /// The one that all stories of this process share, with the cluster's own Prometheus; installs `deploy/` first.
+    pub async fn shared(cluster: &Cluster) -> Result<&'static Self> {
+        static SHARED: OnceCell<Controller> = OnceCell::const_new();
+        let start = async || {
+            cluster.installed().await?;
+            Self::start(cluster, cluster.prometheus().url(), &[]).await
+        };
+        SHARED.get_or_try_init(start).await
     }
 
     /// Starts it in place of the pod of the Deployment in `deploy/`: with that pod's arguments, volumes and token.
