@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use analysis::{ArmContext, Checks, PodAddress, Profile, Reading, Readings, Window, judge, queries};
+use analysis::{
+    ArmContext, Checks, PodAddress, Profile, Reading, Readings, Window, judge, queries,
+};
 use api::{Canary, CanaryRun};
 use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use kube::runtime::reflector::ObjectRef;
-use kube::ResourceExt;
 use providers::metrics::read;
 use providers::traffic::TrafficProvider;
 use rollout::{DueCheck, DueVerdict};
@@ -18,7 +20,7 @@ use crate::Context;
 use crate::watched::POD_TEMPLATE_HASH;
 use crate::world::World;
 
-/// The verdicts of the runs that are on, by the run's uid: the newest of each.
+/// The newest verdict of each canary, by its uid.
 #[derive(Debug, Default)]
 pub(crate) struct Analyst {
     checks: Mutex<BTreeMap<String, Slot>>,
@@ -40,13 +42,15 @@ impl Analyst {
         checks: &Checks,
         due: DueCheck,
     ) -> Option<DueVerdict> {
-        let uid = run.uid().unwrap_or_default();
+        let uid = world.canary.uid().unwrap_or_default();
         let mut slots = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
         match slots.get(&uid) {
             Some(Slot::Known(known)) if known.step == due.step && known.due == due.due => {
                 return Some(known.clone());
             }
-            Some(Slot::Asked(asked)) if *asked == due || asked.due == due.due => return None,
+            Some(Slot::Asked(asked)) if asked.step == due.step && asked.due == due.due => {
+                return None;
+            }
             Some(_) | None => {}
         }
         slots.insert(uid.clone(), Slot::Asked(due));
@@ -63,15 +67,14 @@ impl Analyst {
         None
     }
 
-    fn keep(&self, run: String, verdict: DueVerdict) {
+    fn keep(&self, canary: String, verdict: DueVerdict) {
         let mut slots = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.insert(run, Slot::Known(verdict));
+        slots.insert(canary, Slot::Known(verdict));
     }
 
-    /// The run is over.
-    pub(crate) fn forget(&self, run: &CanaryRun) {
-        let uid = run.uid().unwrap_or_default();
-        self.checks.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+    /// The run is over, or the canary gone.
+    pub(crate) fn forget(&self, canary: &str) {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner).remove(canary);
     }
 }
 
@@ -131,7 +134,10 @@ impl Question {
             match api.list(&ListParams::default().labels(selector)).await {
                 Ok(pods) => stable.pods = addresses(pods.items.iter()),
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "stable's pods unknown");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "stable's pods unknown"
+                    );
                 }
             }
         }

@@ -151,7 +151,9 @@ impl Write<'_> {
     async fn canary(&self, revision: &Revision, share: Weight) -> Result<(), ApplyError> {
         let existing = self.world.canary_deployment.as_ref().filter(|d| self.world.owns(&***d));
         let Some(existing) = existing else { return self.create_canary(revision, share).await };
-        if existing.spec.template.revision != *revision {
+        if existing.annotations().get(api::REVISION_ANNOTATION).map(String::as_str)
+            != Some(revision.as_str())
+        {
             return self.remove_canary().await; // left over from another run; the next look creates it anew
         }
         let full = match &self.world.target {

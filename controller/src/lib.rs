@@ -127,9 +127,8 @@ pub async fn run(
         wake,
         failures: errors::Failures::default(),
     });
-    let woken = unfold(woken, |mut woken| async move {
-        woken.recv().await.map(|canary| (canary, woken))
-    });
+    let woken =
+        unfold(woken, |mut woken| async move { woken.recv().await.map(|canary| (canary, woken)) });
     let working = async {
         if !caches.ready().await {
             return; // only when everything is being torn down

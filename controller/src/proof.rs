@@ -11,7 +11,11 @@ use crate::watched::Workload;
 ///
 /// # Errors
 /// When the API server doesn't answer.
-pub(crate) async fn held_by(ctx: &Context, target: &Workload, canary: &str) -> Result<HeldBy, kube::Error> {
+pub(crate) async fn held_by(
+    ctx: &Context,
+    target: &Workload,
+    canary: &str,
+) -> Result<HeldBy, kube::Error> {
     let namespace = target.metadata.namespace.as_deref().unwrap_or_default();
     let api: Api<Workload> = Api::namespaced(ctx.client.clone(), namespace);
     // The label too, as adoption will write it: the policy looks at nothing without it.

@@ -49,7 +49,7 @@ pub(crate) async fn reconcile(canary: Arc<Canary>, ctx: Arc<Context>) -> Result<
     let world = World::read(&ctx, &canary).await?;
     let runs = Runs::of(&ctx, &canary);
     let result = match &runs.on {
-        Some(run) => in_run(&ctx, &world, &runs, &ctx.written.newest(run)).await,
+        Some(run) => in_run(&ctx, &world, &runs, run).await,
         None => at_rest(&ctx, &world, &runs).await,
     };
     match result {
@@ -81,8 +81,8 @@ async fn in_run(
         stable: Revision::new(run.spec.stable_revision.clone()),
     };
     let phase = phase_of(run).map_err(|source| Error::Cursor { run: name.clone(), source })?;
-    let (action, request) = pending(ctx, world, runs, Some(&name));
-    let mut seen = observation(world, None, request);
+    let (action, asked) = pending(ctx, world, runs, Some(&name));
+    let mut seen = observation(world, None, asked.clone());
     let due = phase.due_check(&frozen.plan, now);
     seen.verdict = due.and_then(|due| ctx.analyst.verdict(ctx, world, run, &checks, due));
 
@@ -91,7 +91,14 @@ async fn in_run(
     let accepted = action.as_ref().filter(|_| decision.answer == Some(Answer::Accepted));
     let change =
         Change { decision: &decision, verdict: counted, accepted: accepted.and_then(|a| a.uid()) };
-    let written = record(ctx, run, &frozen, &change).await?;
+    let written = match record(ctx, run, &frozen, &change).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            // Somebody has deleted the run: what it has left is put right at rest.
+            ctx.written.forget(&world.canary.uid().unwrap_or_default());
+            return Ok(Action::requeue(SOON));
+        }
+        other => other?,
+    };
     let run = written.as_ref().unwrap_or(run);
     if written.is_some() {
         let next = Cursor::new(&decision.next, &frozen.plan);
@@ -102,7 +109,9 @@ async fn in_run(
         );
     }
     let applied = apply(ctx, world, Some(&frozen.canary), &decision.next.effects(&frozen)).await;
-    answer(ctx, action.as_deref(), decision.answer.as_ref()).await?;
+    if asked.is_none() || decision.answer.is_some() {
+        answer(ctx, action.as_deref(), decision.answer.as_ref()).await?;
+    }
     if written.is_some() {
         say(ctx, world, run, &decision.reason, counted).await;
     }
@@ -289,7 +298,7 @@ fn ended(ctx: &Context, world: &World, run: &CanaryRun, outcome: &Outcome) {
         Outcome::Failed(cause) => ("Failed", cause.name()),
     };
     ctx.observability.ended(&world.namespace, &world.name(), name, cause, seconds);
-    ctx.analyst.forget(run);
+    ctx.analyst.forget(&world.canary.uid().unwrap_or_default());
 }
 
 async fn at_rest(ctx: &Arc<Context>, world: &World, runs: &Runs) -> Result<Action, Error> {
@@ -320,8 +329,8 @@ async fn at_rest(ctx: &Arc<Context>, world: &World, runs: &Runs) -> Result<Actio
             news.held_by = Some(proof::held_by(ctx, target, &world.name()).await?);
         }
     }
-    let (action, request) = pending(ctx, world, runs, None);
-    let mut seen = observation(world, why_not, request);
+    let (action, asked) = pending(ctx, world, runs, None);
+    let mut seen = observation(world, why_not, asked.clone());
     seen.held_by = news.held_by.unwrap_or(seen.held_by);
     let last = runs.last.as_ref().and_then(|run| last_run(run));
     let decision = rest(last.as_ref(), &seen);
@@ -330,10 +339,8 @@ async fn at_rest(ctx: &Arc<Context>, world: &World, runs: &Runs) -> Result<Actio
         return start(ctx, world, runs, action.as_deref(), &decision, news.held_by).await;
     }
     apply(ctx, world, None, &decision.effects).await?;
-    if let Some(said) = &decision.answer {
-        answer(ctx, action.as_deref(), Some(said)).await?;
-    } else if action.is_some() {
-        answer(ctx, action.as_deref(), None).await?;
+    if asked.is_none() || decision.answer.is_some() {
+        answer(ctx, action.as_deref(), decision.answer.as_ref()).await?;
     }
     if decision.rest == Rest::Terminating {
         return let_go(ctx, world).await;
@@ -492,6 +499,9 @@ async fn let_go(ctx: &Context, world: &World) -> Result<Action, Error> {
         )
         .await;
     }
+    let uid = world.canary.uid().unwrap_or_default();
+    ctx.analyst.forget(&uid);
+    ctx.written.forget(&uid);
     ctx.observability.forget(&world.namespace, &world.name());
     set_finalizer(ctx, &world.canary, false).await?;
     Ok(Action::await_change())

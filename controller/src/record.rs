@@ -1,7 +1,7 @@
 //! The run's record: made when a run starts, and written, by compare and swap, before anything is done about it.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use analysis::{MetricVerdict, Outcome as Found, Unit, Verdict};
 use api::{
@@ -20,33 +20,34 @@ const RUNS: usize = 10;
 /// An action of this UID made the run: with it a retry is answered once only.
 const ACTION_ANNOTATION: &str = "tidegate.dev/action";
 
-/// The newest version of each run that we have written ourselves: the watch may still be behind it.
+/// What we have written ourselves of each canary's newest run, by the canary's uid: the watch may still be behind it.
 #[derive(Debug, Default)]
-pub(crate) struct Written(Mutex<BTreeMap<String, CanaryRun>>);
+pub(crate) struct Written(Mutex<BTreeMap<String, Arc<CanaryRun>>>);
 
 impl Written {
-    /// The newer of what the watch has seen and what we have written.
-    pub(crate) fn newest(&self, seen: &CanaryRun) -> CanaryRun {
-        let uid = seen.uid().unwrap_or_default();
-        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match runs.get(&uid) {
-            Some(written) if version(written) > version(seen) => written.clone(),
+    /// The runs that the watch has seen, newest first, with what we have written since.
+    pub(crate) fn over(&self, canary: &str, mut seen: Vec<Arc<CanaryRun>>) -> Vec<Arc<CanaryRun>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(written) = all.get(canary) else { return seen };
+        match seen.iter_mut().find(|run| run.metadata.uid == written.metadata.uid) {
+            None => seen.insert(0, written.clone()),
+            Some(run) if version(written) > version(run) => *run = written.clone(),
             Some(_) => {
-                runs.remove(&uid);
-                seen.clone()
+                all.remove(canary);
             }
-            None => seen.clone(),
         }
+        seen
     }
 
     fn keep(&self, run: &CanaryRun) {
-        let uid = run.uid().unwrap_or_default();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, run.clone());
+        let owner = run.owner_references().first().map(|o| o.uid.clone()).unwrap_or_default();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(owner, Arc::new(run.clone()));
     }
 
-    pub(crate) fn forget(&self, run: &CanaryRun) {
-        let uid = run.uid().unwrap_or_default();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+    /// The canary is gone, or somebody has deleted its run.
+    pub(crate) fn forget(&self, canary: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(canary);
     }
 }
 
@@ -72,7 +73,7 @@ pub(crate) struct Start<'a> {
 pub(crate) async fn start(
     ctx: &Context,
     canary: &Canary,
-    runs: &[std::sync::Arc<CanaryRun>],
+    runs: &[Arc<CanaryRun>],
     start: Start<'_>,
 ) -> Result<CanaryRun, kube::Error> {
     let namespace = canary.namespace().unwrap_or_default();
@@ -93,7 +94,9 @@ pub(crate) async fn start(
         ..ObjectMeta::default()
     };
     let api: Api<CanaryRun> = Api::namespaced(ctx.client.clone(), &namespace);
-    api.create(&post(), &run).await
+    let run = api.create(&post(), &run).await?;
+    ctx.written.keep(&run);
+    Ok(run)
 }
 
 fn post() -> PostParams {
@@ -101,7 +104,7 @@ fn post() -> PostParams {
 }
 
 /// Whether the action with this UID has been answered by one of the runs.
-pub(crate) fn has_answered(runs: &[std::sync::Arc<CanaryRun>], uid: &str) -> bool {
+pub(crate) fn has_answered(runs: &[Arc<CanaryRun>], uid: &str) -> bool {
     runs.iter().any(|run| {
         let made = run.annotations().get(ACTION_ANNOTATION).is_some_and(|a| a == uid);
         made || run.status.as_ref().is_some_and(|s| s.answered.iter().any(|a| a == uid))
@@ -231,13 +234,12 @@ fn rounded(value: f64) -> f64 {
 pub(crate) async fn prune(
     ctx: &Context,
     canary: &Canary,
-    runs: &[std::sync::Arc<CanaryRun>],
+    runs: &[Arc<CanaryRun>],
 ) -> Result<(), kube::Error> {
     let namespace = canary.namespace().unwrap_or_default();
     let api: Api<CanaryRun> = Api::namespaced(ctx.client.clone(), &namespace);
     for run in runs.iter().skip(RUNS) {
         gone(api.delete(&run.name_any(), &DeleteParams::default()).await.map(drop))?;
-        ctx.written.forget(run);
     }
     let answered = ctx.caches.actions_of(canary).into_iter().filter(|a| a.status.is_some());
     let old = answered.rev().skip(RUNS * 5);

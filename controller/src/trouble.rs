@@ -42,9 +42,9 @@ pub(crate) fn waiting(pods: &[Arc<Pod>]) -> Option<String> {
 
 fn unschedulable(pod: &Pod) -> Option<String> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let stuck = conditions.iter().find(|c| {
-        c.type_ == "PodScheduled" && c.reason.as_deref() == Some("Unschedulable")
-    })?;
+    let stuck = conditions
+        .iter()
+        .find(|c| c.type_ == "PodScheduled" && c.reason.as_deref() == Some("Unschedulable"))?;
     let message = stuck.message.as_deref().unwrap_or_default();
     Some(format!("pod {} can't be scheduled: {}", pod.name_any(), short(message)))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use rollout::Revision;
@@ -34,6 +34,31 @@ pub(crate) struct WorkloadSpec {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct WorkloadStatus {
     pub(crate) observed_generation: i64,
+}
+
+/// One of a Deployment's ReplicaSets, reduced in the same way.
+#[derive(Resource, Serialize, Deserialize, Clone, Debug)]
+#[resource(inherit = ReplicaSet)]
+pub(crate) struct Generation {
+    pub(crate) metadata: ObjectMeta,
+    pub(crate) spec: GenerationSpec,
+    #[serde(default)]
+    pub(crate) status: GenerationStatus,
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug)]
+pub(crate) struct GenerationSpec {
+    #[serde(default = "one")]
+    pub(crate) replicas: u32,
+    pub(crate) template: Template,
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct GenerationStatus {
+    pub(crate) replicas: u32,
+    pub(crate) ready_replicas: u32,
+    pub(crate) available_replicas: u32,
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, Default)]
@@ -77,11 +102,7 @@ impl Template {
         // Keys are sorted in `Value`, so equal templates have equal bytes.
         let digest = Sha256::digest(template.to_string());
         let hash = digest.iter().take(5).fold(String::new(), |s, byte| s + &format!("{byte:02x}"));
-        Self {
-            revision: Revision::new(hash),
-            labels,
-            image: image.unwrap_or_default().to_owned(),
-        }
+        Self { revision: Revision::new(hash), labels, image: image.unwrap_or_default().to_owned() }
     }
 }
 

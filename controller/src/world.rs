@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::{Canary, CanaryRun};
-use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt};
@@ -14,7 +13,7 @@ use serde_json::Value;
 
 use crate::Context;
 use crate::trouble;
-use crate::watched::{POD_TEMPLATE_HASH, Template, Workload};
+use crate::watched::{Generation, POD_TEMPLATE_HASH, Workload};
 
 /// The objects of one canary.
 pub(crate) struct World {
@@ -181,7 +180,7 @@ async fn replica_sets(
     namespace: &str,
     target: &Workload,
 ) -> Result<Vec<Revised>, kube::Error> {
-    let api: Api<ReplicaSet> = Api::namespaced(ctx.client.clone(), namespace);
+    let api: Api<Generation> = Api::namespaced(ctx.client.clone(), namespace);
     let selector = ListParams::default().labels(&target.spec.selector.to_query());
     let uid = target.metadata.uid.as_deref();
     let list = api.list(&selector).await?;
@@ -191,21 +190,16 @@ async fn replica_sets(
     Ok(owned.filter_map(revised).collect())
 }
 
-fn revised(rs: ReplicaSet) -> Option<Revised> {
-    let name = rs.name_any();
-    let hash = rs.labels().get(POD_TEMPLATE_HASH)?.clone();
-    let template = serde_json::to_value(rs.spec.as_ref()?.template.as_ref()?).ok()?;
-    let count = |n: Option<i32>| u32::try_from(n.unwrap_or_default()).unwrap_or_default();
-    let status = rs.status.unwrap_or_default();
+fn revised(rs: Generation) -> Option<Revised> {
     Some(Revised {
-        name,
-        revision: Template::of(&template).revision,
-        hash,
+        name: rs.name_any(),
+        hash: rs.labels().get(POD_TEMPLATE_HASH)?.clone(),
+        revision: rs.spec.template.revision,
         pods: Pods {
-            desired: count(rs.spec.and_then(|s| s.replicas)),
-            existing: count(Some(status.replicas)),
-            ready: count(status.ready_replicas),
-            available: count(status.available_replicas),
+            desired: rs.spec.replicas,
+            existing: rs.status.replicas,
+            ready: rs.status.ready_replicas,
+            available: rs.status.available_replicas,
         },
     })
 }
@@ -229,9 +223,8 @@ fn ready_endpoints(ctx: &Context, namespace: &str, service: &str) -> u32 {
     let per_family = |family: &str| {
         let of_family = slices.iter().filter(|s| s.address_type == family);
         let endpoints = of_family.flat_map(|s| s.endpoints.iter().flatten());
-        let ready = endpoints.filter(|e| {
-            e.conditions.as_ref().is_none_or(|c| c.ready.unwrap_or(true))
-        });
+        let ready =
+            endpoints.filter(|e| e.conditions.as_ref().is_none_or(|c| c.ready.unwrap_or(true)));
         u32::try_from(ready.count()).unwrap_or(u32::MAX)
     };
     per_family("IPv4").max(per_family("IPv6"))
@@ -246,8 +239,10 @@ pub(crate) struct Runs {
 
 impl Runs {
     pub(crate) fn of(ctx: &Context, canary: &Canary) -> Self {
-        let all = ctx.caches.runs_of(canary);
-        let ended = |run: &Arc<CanaryRun>| run.status.as_ref().is_some_and(|s| s.ended_at.is_some());
+        let uid = canary.uid().unwrap_or_default();
+        let all = ctx.written.over(&uid, ctx.caches.runs_of(canary));
+        let ended =
+            |run: &Arc<CanaryRun>| run.status.as_ref().is_some_and(|s| s.ended_at.is_some());
         Self {
             on: all.iter().find(|run| !ended(run)).cloned(),
             last: all.iter().find(|run| ended(run)).cloned(),
