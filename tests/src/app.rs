@@ -12,6 +12,7 @@ pub struct App {
     version: String,
     replicas: u32,
     annotations: BTreeMap<String, String>,
+    fields: BTreeMap<String, Value>,
     hosts: Vec<(Plane, String)>,
 }
 
@@ -25,6 +26,7 @@ impl App {
             version: "1.0".to_owned(),
             replicas: 2,
             annotations: scrape.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            fields: BTreeMap::new(),
             hosts: Vec::new(),
         }
     }
@@ -46,6 +48,13 @@ impl App {
     #[must_use]
     pub fn behaves(mut self, key: &str, value: &str) -> Self {
         self.annotations.insert(format!("bench/{key}"), value.to_owned());
+        self
+    }
+
+    /// A field of the Deployment's spec, such as `minReadySeconds`.
+    #[must_use]
+    pub fn field(mut self, name: &str, value: Value) -> Self {
+        self.fields.insert(name.to_owned(), value);
         self
     }
 
@@ -78,7 +87,7 @@ impl App {
     /// The Deployment alone: for a new version of it.
     pub fn deployment(&self) -> Value {
         let labels = json!({"app": self.name});
-        json!({
+        let mut deployment = json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": self.metadata(&self.name),
@@ -94,10 +103,15 @@ impl App {
                     }]},
                 },
             },
-        })
+        });
+        for (name, value) in &self.fields {
+            deployment["spec"][name] = value.clone();
+        }
+        deployment
     }
 
-    fn service(&self) -> Value {
+    /// The Service alone.
+    pub fn service(&self) -> Value {
         json!({
             "apiVersion": "v1",
             "kind": "Service",
@@ -109,7 +123,8 @@ impl App {
         })
     }
 
-    fn routes(&self) -> impl Iterator<Item = Value> {
+    /// The routes, one per host.
+    pub fn routes(&self) -> impl Iterator<Item = Value> {
         self.hosts.iter().filter_map(|(plane, host)| {
             let (namespace, gateway) = plane.gateway()?;
             Some(json!({
