@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Cursor {
-    /// Progressing, WaitingPromotion, Promoting, Finalising, RollingBack, Succeeded or Failed.
+    /// `Progressing`, `WaitingPromotion`, `Promoting`, `Finalising`, `RollingBack`, `Succeeded` or `Failed`.
     pub phase: String,
     /// What the phase is doing.
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -1,6 +1,10 @@
 //! What users write and see: the custom resources, their validation, and the way between the wire and the state machine.
 
 #![expect(unreachable_pub, reason = "the schema derive repeats each type inside a function")]
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "each printed column is an attribute of the same name"
+)]
 
 mod action;
 mod canary;

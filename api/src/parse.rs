@@ -167,8 +167,9 @@ fn metric(i: usize, metric: &Metric) -> Result<analysis::Metric, Invalid> {
 }
 
 fn positive(field: &str, duration: Duration, least: TimeDelta) -> Result<TimeDelta, Invalid> {
-    let out_of_range =
-        || invalid(field, format!("{duration:?}: at least {}s, at most a year", least.num_seconds()));
+    let out_of_range = || {
+        invalid(field, format!("{duration:?}: at least {}s, at most a year", least.num_seconds()))
+    };
     let delta = TimeDelta::from_std(duration.into()).map_err(|_| out_of_range())?;
     let in_range = delta >= least && delta <= TimeDelta::days(366) && !duration.is_negative();
     if in_range { Ok(delta) } else { Err(out_of_range()) }

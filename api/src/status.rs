@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct CanaryStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Initializing, Idle, Waiting, Progressing, WaitingPromotion, Promoting, Finalising, Succeeded, RollingBack, Failed or Terminating.
+    /// `Initializing`, `Idle`, `Waiting`, `Progressing`, `WaitingPromotion`, `Promoting`, `Finalising`, `Succeeded`, `RollingBack`,
+    /// `Failed` or `Terminating`.
     pub phase: String,
     /// `3/5`, counted from 1; absent without a run.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,7 +106,7 @@ pub struct MetricStatus {
     /// The canary's, in the window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<f64>,
-    /// Pass, Fail, NoData, Error or TooEarly.
+    /// `Pass`, `Fail`, `NoData`, `Error` or `TooEarly`.
     pub verdict: String,
     /// As it was sent, for the canary.
     pub query: String,

@@ -163,8 +163,8 @@ fn addresses<'a>(pods: impl Iterator<Item = &'a Pod>) -> Vec<PodAddress> {
     let address = |pod: &Pod| {
         let ip = pod.status.as_ref()?.pod_ip.clone()?;
         let containers = pod.spec.as_ref()?.containers.iter();
-        let ports = containers.flat_map(|c| c.ports.iter().flatten());
-        let port = ports.filter_map(|p| u16::try_from(p.container_port).ok()).next()?;
+        let mut ports = containers.flat_map(|c| c.ports.iter().flatten());
+        let port = ports.find_map(|p| u16::try_from(p.container_port).ok())?;
         Some(PodAddress { name: pod.name_any(), ip, port })
     };
     pods.filter_map(address).collect()

@@ -373,10 +373,10 @@ pub(crate) async fn adopt(ctx: &Context, world: &World) -> Result<bool, ApplyErr
 /// # Errors
 /// When a write failed.
 pub(crate) async fn disown(ctx: &Context, world: &World) -> Result<(), ApplyError> {
-    if let Some(target) = &world.target {
-        if target.adopted_by() == Some(&world.name()) {
-            label_target(ctx, target, None).await?;
-        }
+    if let Some(target) = &world.target
+        && target.adopted_by() == Some(&world.name())
+    {
+        label_target(ctx, target, None).await?;
     }
     let Some(managed) = managed_route(world, Write { ctx, world }.owner()) else { return Ok(()) };
     if world.routes.iter().any(|route| managed.owns(route)) {

@@ -85,14 +85,11 @@ async fn controller_of(
 
 /// The first thing that is wrong. Without `facts`, what they say was found right before.
 pub(crate) fn blocker(ctx: &Context, world: &World, facts: Option<&Facts>) -> Option<String> {
-    let target = match &world.target {
-        Some(target) => target,
-        None => {
-            return Some(format!(
-                "spec.targetRef.name: deployment {} not found in namespace {}; create it, or correct the name",
-                world.canary.spec.target_ref.name, world.namespace
-            ));
-        }
+    let Some(target) = &world.target else {
+        return Some(format!(
+            "spec.targetRef.name: deployment {} not found in namespace {}; create it, or correct the name",
+            world.canary.spec.target_ref.name, world.namespace
+        ));
     };
     claimed_by_another(ctx, world)
         .or_else(|| paused_by_owner(world, target))

@@ -453,7 +453,7 @@ async fn start(
         stable: stable.as_str(),
         image: &target.spec.template.image,
         plan,
-        action: retry.and_then(|a| a.uid()),
+        action: retry.and_then(ResourceExt::uid),
     };
     let run = record::start(ctx, &world.canary, &runs.all, begun).await?;
     tracing::info!(run = run.name_any(), revision = run.spec.revision, "run started");

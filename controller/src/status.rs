@@ -222,7 +222,7 @@ fn conditions(
     let outcome = news.run.and_then(|run| run.status.as_ref()).filter(|s| s.ended_at.is_some());
     match outcome.and_then(|s| s.cursor.as_ref().map(|c| (c.phase.as_str(), s.message.as_str()))) {
         Some(("Succeeded", message)) => {
-            all.push(condition("Promoted", "True", "Succeeded", message))
+            all.push(condition("Promoted", "True", "Succeeded", message));
         }
         Some((_, message)) => all.push(condition("Promoted", "False", "RolledBack", message)),
         None if news.run.is_some() => all.push(condition("Promoted", "Unknown", reason, &message)),

@@ -17,7 +17,7 @@ pub(crate) fn broken(pods: &[Arc<Pod>]) -> Option<String> {
             let waiting = c.state.as_ref()?.waiting.as_ref()?;
             let reason = waiting.reason.as_deref()?;
             let last = match reason {
-                "CrashLoopBackOff" if c.restart_count >= CRASHES => last_words(c),
+                "CrashLoopBackOff" if c.restart_count >= CRASHES => Some(last_words(c)),
                 "InvalidImageName" | "ErrImageNeverPull" => waiting.message.clone(),
                 _ => return None,
             };
@@ -55,14 +55,14 @@ fn sentence(pod: &Pod, container: &str, reason: &str, message: Option<&str>) -> 
 }
 
 /// How a crashing container ended the last time.
-fn last_words(c: &ContainerStatus) -> Option<String> {
+fn last_words(c: &ContainerStatus) -> String {
     let crashes = format!("{} restarts", c.restart_count);
     let Some(ended) = c.last_state.as_ref().and_then(|s| s.terminated.as_ref()) else {
-        return Some(crashes);
+        return crashes;
     };
     let reason = ended.reason.as_deref().unwrap_or("Error");
     let message = ended.message.as_deref().map(|m| format!(", {}", short(m))).unwrap_or_default();
-    Some(format!("{crashes}, last exit code {} ({reason}{message})", ended.exit_code))
+    format!("{crashes}, last exit code {} ({reason}{message})", ended.exit_code)
 }
 
 fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
