@@ -1,5 +1,6 @@
 //! The shell around the state machine: watches, reads, writes, and nothing that decides.
 
+mod action;
 mod analyst;
 mod apply;
 mod caches;
@@ -12,6 +13,7 @@ mod preflight;
 mod proof;
 mod reconcile;
 mod record;
+mod rest;
 mod server;
 mod status;
 mod time;
