@@ -121,7 +121,7 @@ pub struct Retreat {
     pub cause: Cause,
     /// The revision that gets the traffic.
     pub to: Revision,
-    /// What the canary has until traffic goes back; `None`: the route was never split.
+    /// What the route gives the canary; `None`: it was never split.
     pub weight: Option<Weight>,
     pub stage: Timed<RetreatStage>,
 }
@@ -316,8 +316,10 @@ impl Promotion {
 impl Retreat {
     pub fn weight(&self) -> Option<Weight> {
         match self.stage.at {
-            RetreatStage::Undo | RetreatStage::Await => self.weight,
-            RetreatStage::Back | RetreatStage::Remove => self.weight.map(|_| Weight::ZERO),
+            RetreatStage::Undo
+            | RetreatStage::Await
+            | RetreatStage::Back
+            | RetreatStage::Remove => self.weight,
             RetreatStage::Release => None,
         }
     }

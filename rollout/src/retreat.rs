@@ -23,11 +23,18 @@ impl Retreat {
         now: DateTime<Utc>,
     ) -> Self {
         let stage = Timed::new(RetreatStage::Back, now);
-        let mut retreat = Self { cause, to, weight: phase.weight(), stage }.amended(seen);
+        let retreat = Self { cause, to, weight: phase.weight(), stage }.amended(seen);
         // What was seen may be older than our own start: hold it again, whatever it looks like.
         let started = matches!(phase, Phase::Promoting(p) if p.started());
-        retreat.stage.at = if started { RetreatStage::Undo } else { retreat.next_move(seen) };
-        retreat
+        let first = if started { RetreatStage::Undo } else { retreat.next_move(seen) };
+        retreat.at(first, now)
+    }
+
+    /// Once traffic goes back, it stays there: whatever happens then, the canary has none.
+    fn at(self, stage: RetreatStage, now: DateTime<Utc>) -> Self {
+        let back = stage >= RetreatStage::Back;
+        let weight = self.weight.map(|weight| if back { Weight::ZERO } else { weight });
+        Self { weight, stage: Timed::new(stage, now), ..self }
     }
 
     /// What has to happen before traffic can go back; `Back` if nothing has.
@@ -125,7 +132,7 @@ impl Go<'_> {
 
     fn enter(self, stage: RetreatStage) -> Decision {
         let reason = Reason::RollingBack { cause: self.at.cause.clone() };
-        let next = Retreat { stage: Timed::new(stage, self.now), ..self.at };
+        let next = self.at.at(stage, self.now);
         Decision::new(Phase::RollingBack(next), reason).at(self.now)
     }
 }

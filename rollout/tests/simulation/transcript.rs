@@ -146,7 +146,7 @@ fn line(taken: &Taken) -> String {
     format!("{place:22} {intended:12} {stored:9} {pods:<5} {}: {reason}", reason.name())
 }
 
-fn place(phase: Option<&Phase>, rest: Rest) -> String {
+pub(crate) fn place(phase: Option<&Phase>, rest: Rest) -> String {
     match phase {
         None => format!("{rest:?}"),
         Some(Phase::Progressing(p)) => {
