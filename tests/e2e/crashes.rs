@@ -256,7 +256,11 @@ fn a_revert_in_mid_run_ends_it_and_restarts_nothing() -> Result<()> {
 
         // The same version again is a run of its own: it was not found wanting.
         shop.bump("2.0").await?;
-        shop.ends("2.0", "Succeeded").await.context("the second run of 2.0")?;
+        wait_for("the second run", ENOUGH, async || {
+            Ok((shop.runs().await?.len() == 2).then_some(()))
+        })
+        .await?;
+        shop.ends("2.0", "Succeeded").await?;
         shop.serves_only("2.0").await?;
         controller.kill().await
     })

@@ -188,7 +188,11 @@ impl Shop {
         let image = format!(":{version}");
         let mut runs = self.runs().await?;
         runs.retain(|run| run["spec"]["image"].as_str().is_some_and(|i| i.ends_with(&image)));
-        runs.sort_by_key(|run| run["metadata"]["name"].as_str().map(str::len));
+        // Of one revision: the last part of their names counts them.
+        runs.sort_by_key(|run| {
+            let name = run["metadata"]["name"].as_str().unwrap_or_default();
+            name.rsplit('-').next().and_then(|n| n.parse::<u32>().ok())
+        });
         Ok(runs.pop())
     }
 
