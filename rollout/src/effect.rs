@@ -13,9 +13,9 @@ pub enum Effect {
     Canary(Option<Weight>),
     /// The target is started, if its template is this revision.
     Start(Revision),
-    /// The target is held, and has pods of this revision only. Its other ReplicaSets get 0 replicas, and those that are newer
-    /// than this one go: they would be the first to get pods when their owner scales from 0. Nothing is done if it has no
-    /// ReplicaSet of this revision.
+    /// The target is held, and has pods of this revision only: its ReplicaSet gets them all, every other gets none, and that of
+    /// the template goes, for it would be the first to get pods again. Nothing is done if there is no ReplicaSet of this
+    /// revision.
     Only(Revision),
     /// The target is held, as it is (the fallback for servers that can't hold a new revision by themselves).
     Hold,

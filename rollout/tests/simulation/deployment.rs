@@ -77,15 +77,17 @@ impl Deployment {
         }
     }
 
-    /// Holds it and leaves pods of this revision only.
+    /// Holds it and leaves pods of this revision only; one thing after the other, as it is seen to be so.
     pub(crate) fn only(&mut self, revision: &Revision) {
-        if !self.sets.contains_key(revision) {
-            return;
-        }
-        self.paused = true;
-        self.sets.retain(|r, _| r <= revision);
-        for (r, set) in &mut self.sets {
-            set.desired = if r == revision { self.replicas } else { 0 };
+        let Some(kept) = self.sets.get_mut(revision) else { return };
+        if !self.paused {
+            (self.paused, self.current) = (true, false);
+        } else if self.current {
+            if kept.desired == 0 {
+                kept.desired = self.replicas;
+            }
+            self.sets.retain(|r, _| r == revision || *r != self.template);
+            self.sets.iter_mut().filter(|(r, _)| *r != revision).for_each(|(_, s)| s.desired = 0);
         }
     }
 
