@@ -116,6 +116,15 @@ impl Controller {
         format!("http://{}", self.listen)
     }
 
+    /// What it holds of the machine's memory now, in kB.
+    pub fn resident_kb(&self) -> Result<u64> {
+        let pid = self.process.id().context("the controller has ended")?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = resident.and_then(|rest| rest.trim().strip_suffix("kB"));
+        Ok(resident.context("no VmRSS")?.trim().parse()?)
+    }
+
     /// Its own `/metrics`.
     pub async fn metrics(&self) -> Result<String> {
         let answer = reqwest::get(format!("{}/metrics", self.url())).await?;

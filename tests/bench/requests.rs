@@ -1,0 +1,60 @@
+//! What one whole promotion asks of the API server and of Prometheus.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tests::{Cluster, Controller, FaultyPrometheus, Load, Plane, Requests};
+
+use crate::fleet::{Fleet, by_verb, requests_between};
+use crate::journal::now;
+use crate::report::{Report, ratio};
+
+/// After the end of the run, until what was said about it has come back by the watches.
+const ECHO: Duration = Duration::from_secs(5);
+/// Per rollout of 5 steps, as Argo Rollouts needs it among 100; alone 92, of which 25 for its Lease.
+const ARGO: u64 = 75;
+const FLAGGER: u64 = 171;
+
+pub(crate) async fn run() -> Result<Report> {
+    let cluster = Cluster::start(&[Plane::Prometheus, Plane::Traefik]).await?;
+    cluster.installed().await?;
+    let prometheus = FaultyPrometheus::start(cluster.prometheus().url()).await?;
+    let controller = Controller::start(&cluster, prometheus.url(), &[]).await?;
+    let fleet =
+        Fleet::deploy(&cluster, "requests", 1, |app| app.replicas(2).behaves("latency-ms", "5"))
+            .await?;
+    fleet.adopt(|_| json!({"analysis": {"interval": "10s"}})).await?;
+    let app = &fleet.apps()[0];
+    let load = Load::start(&cluster, &Requests::through(Plane::Traefik, &fleet.host(app))).await?;
+    tokio::time::sleep(ECHO).await;
+    let queries = prometheus.queries();
+    let began = fleet.bump(&app.clone().version("2.0")).await?;
+    let outcomes = fleet.outcomes().await?;
+    ensure!(outcomes.values().all(|(phase, _)| phase == "Succeeded"), "{outcomes:?}");
+    tokio::time::sleep(ECHO).await;
+    let all = requests_between(&cluster, &controller.user().name, began, now())?;
+    let asked: Vec<_> = all.into_iter().filter(|r| r.verb != "watch").collect();
+    let queries = prometheus.queries() - queries;
+    let failed = load.stop().await?.failed;
+    controller.terminate().await?;
+
+    let mut report = Report::new(
+        &format!(
+            "requests: one promotion by the default steps in {}, interval 10 s",
+            fleet.namespace()
+        ),
+        &["request", "count"],
+    );
+    for (what, count) in by_verb(&asked) {
+        report.row([&what, &count]);
+    }
+    let total = asked.len() as u64;
+    report.row([&"all", &total]);
+    report.limit(format!("fewer than Argo Rollouts, {ARGO}"), total < ARGO);
+    report.limit("no user request fails", failed == 0);
+    Ok(report.note(format!(
+        "{queries} queries to Prometheus. Flagger 1.44.0: {FLAGGER} requests per rollout of 5 steps, {} times as many; Argo Rollouts 1.10.2: {ARGO}, {} times.",
+        ratio(FLAGGER, total), ratio(ARGO, total)
+    )))
+}
