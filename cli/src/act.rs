@@ -10,7 +10,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 
 use crate::args::{ActArgs, Program};
 use crate::by_hand;
-use crate::cluster::{Cluster, ClusterError, answer};
+use crate::cluster::{Cluster, ClusterError};
 use crate::exit::Exit;
 
 /// A controller that is up answers in less than one.
@@ -26,9 +26,8 @@ pub(crate) async fn run(
     let ActArgs { name, reason, cluster } = args;
     let cluster = Cluster::connect(&cluster).await?;
     let canaries: Api<Canary> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let canary = answer(canaries.get_opt(&name)).await?.ok_or_else(|| ClusterError::NoCanary {
-        name: name.clone(),
-        namespace: cluster.namespace.clone(),
+    let canary = cluster.answer(canaries.get_opt(&name)).await?.ok_or_else(|| {
+        ClusterError::NoCanary { name: name.clone(), namespace: cluster.namespace.clone() }
     })?;
     let asked = match ask(verb, &canary, reason) {
         Ok(asked) => asked,
@@ -38,9 +37,9 @@ pub(crate) async fn run(
         }
     };
     let actions: Api<CanaryAction> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let action = create(&actions, verb, &name, asked).await?;
+    let action = create(&cluster, &actions, verb, &name, asked).await?;
     let action_name = action.metadata.name.clone().unwrap_or_default();
-    let waited = tokio::time::timeout(PATIENCE, answered(&actions, &action_name)).await;
+    let waited = tokio::time::timeout(PATIENCE, answered(&cluster, &actions, &action_name)).await;
     if let Ok(status) = waited {
         return Ok(report(&action, &status?, &cluster.namespace, program));
     }
@@ -78,6 +77,7 @@ fn ask(
 }
 
 async fn create(
+    cluster: &Cluster,
     actions: &Api<CanaryAction>,
     verb: ActionVerb,
     canary: &str,
@@ -88,18 +88,22 @@ async fn create(
     action.metadata.generate_name = Some(format!("{canary}-{}-", word(verb)));
     let params =
         PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    answer(actions.create(&params, &action)).await
+    cluster.answer(actions.create(&params, &action)).await
 }
 
 /// What the controller makes of it. Without end: somebody else has the clock.
-async fn answered(actions: &Api<CanaryAction>, name: &str) -> Result<ActionStatus, ClusterError> {
+async fn answered(
+    cluster: &Cluster,
+    actions: &Api<CanaryAction>,
+    name: &str,
+) -> Result<ActionStatus, ClusterError> {
     let mut seen = watcher::watch_object(actions.clone(), name).default_backoff().boxed();
     while let Some(next) = seen.next().await {
         match next {
             Ok(Some(CanaryAction { status: Some(status), .. })) => return Ok(status),
             Err(
                 watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error),
-            ) => return Err(error.into()),
+            ) => return Err(cluster.fault(error)),
             // The watch begins again by itself.
             Ok(_) | Err(_) => {}
         }

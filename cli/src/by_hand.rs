@@ -5,7 +5,7 @@ use kube::Api;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use providers::traffic::Backends;
 
-use crate::cluster::{Cluster, answer};
+use crate::cluster::Cluster;
 
 /// The names of the objects that a run touches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(crate) struct Hands {
     service: String,
     /// That are split.
     routes: Vec<String>,
+    /// That is on.
+    run: Option<String>,
 }
 
 /// Reads which routes are split, since the status may be old; if that can't be read, it has to do.
@@ -26,7 +28,7 @@ pub(crate) async fn look(cluster: &Cluster, canary: &Canary) -> Hands {
     let resource = ApiResource::from_gvk(&kind);
     let routes: Api<DynamicObject> =
         Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource);
-    let found = answer(routes.list(&ListParams::default())).await.ok().map(|list| {
+    let found = cluster.answer(routes.list(&ListParams::default())).await.ok().map(|list| {
         let held = |r: &DynamicObject| {
             r.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(&split))
         };
@@ -39,6 +41,12 @@ pub(crate) async fn look(cluster: &Cluster, canary: &Canary) -> Hands {
         deployment: canary.spec.target_ref.name.clone(),
         service,
         routes: found.or_else(told).unwrap_or_default(),
+        run: canary
+            .status
+            .as_ref()
+            .and_then(|s| s.run.as_ref())
+            .filter(|run| run.ended_at.is_none())
+            .map(|run| run.name.clone()),
     }
 }
 
@@ -46,23 +54,27 @@ impl Hands {
     /// Comments and commands that can be pasted, in the only order that loses no request.
     pub(crate) fn lines(&self, verb: ActionVerb, action: &str) -> Vec<String> {
         let Self { namespace, canary, .. } = self;
+        let take_back = format!("kubectl delete canaryaction {action} -n {namespace}");
         let mut lines = vec![
-            "is it running? kubectl get pods -A -l app.kubernetes.io/name=tidegate".to_owned(),
-            format!("take the request back: kubectl delete canaryaction {action} -n {namespace}"),
-            String::new(),
+            "# is one running?".to_owned(),
+            "kubectl get pods -A -l app.kubernetes.io/name=tidegate".to_owned(),
         ];
         match verb {
             ActionVerb::Abort => {
-                lines.push(format!("# or abort {canary} by hand, in this order:"));
+                lines.push(format!("# or abort {canary} by hand, in this order; the request stays, so that a controller"));
+                lines.push("# that comes up ends the run instead of going on with it".to_owned());
                 lines.extend(self.abort());
             }
             ActionVerb::Promote => {
-                lines.push(format!("# or promote {canary} by hand, unjudged, in this order:"));
+                lines.push("# take the request back".to_owned());
+                lines.push(take_back);
+                lines.push(format!("# then promote {canary} by hand, unjudged, in this order"));
                 lines.extend(self.promote());
             }
-            ActionVerb::Retry => lines.push(format!(
-                "# a retry needs a controller; by hand, write the revision of {canary} again once one is up"
-            )),
+            ActionVerb::Retry => {
+                lines.push("# take the request back; by hand there is no retry".to_owned());
+                lines.push(take_back);
+            }
         }
         lines
     }
@@ -84,8 +96,12 @@ impl Hands {
 
     fn promote(&self) -> Vec<String> {
         let Self { namespace, deployment, .. } = self;
-        let mut lines =
-            vec!["# before anything starts: pinned, the service would lose its pods".to_owned()];
+        let mut lines = Vec::new();
+        if let Some(run) = &self.run {
+            lines.push("# or a controller that comes up would roll it back".to_owned());
+            lines.push(format!("kubectl delete canaryrun {run} -n {namespace}"));
+        }
+        lines.push("# before anything starts: pinned, the service would lose its pods".to_owned());
         lines.push(self.unpin());
         lines.push("# start the revision".to_owned());
         lines.push(format!(
@@ -132,6 +148,8 @@ impl Hands {
 mod tests {
     use super::*;
 
+    const LOOK: &str = "kubectl get pods -A -l app.kubernetes.io/name=tidegate";
+
     fn hands(routes: &[&str]) -> Hands {
         Hands {
             namespace: "shop".into(),
@@ -139,6 +157,7 @@ mod tests {
             deployment: "checkout-web".into(),
             service: "checkout-svc".into(),
             routes: routes.iter().map(|&r| r.into()).collect(),
+            run: Some("checkout-7f9c4".into()),
         }
     }
 
@@ -147,9 +166,10 @@ mod tests {
     }
 
     #[test]
-    fn an_abort_moves_traffic_first_and_unpins_last() {
+    fn an_abort_moves_traffic_first_and_unpins_last_and_the_request_stays() {
         let lines = hands(&["web", "admin"]).lines(ActionVerb::Abort, "checkout-abort-x");
         let expected = [
+            LOOK,
             "kubectl annotate httproute web -n shop split.tidegate.dev/checkout-svc-",
             "kubectl annotate httproute admin -n shop split.tidegate.dev/checkout-svc-",
             "kubectl delete deployment checkout-web-canary -n shop --cascade=foreground --ignore-not-found",
@@ -159,9 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn a_promotion_unpins_before_anything_starts_and_keeps_the_canary_until_traffic_has_left_it() {
+    fn a_promotion_ends_the_run_and_unpins_before_anything_starts() {
         let lines = hands(&["web"]).lines(ActionVerb::Promote, "checkout-promote-x");
         let expected = [
+            LOOK,
+            "kubectl delete canaryaction checkout-promote-x -n shop",
+            "kubectl delete canaryrun checkout-7f9c4 -n shop",
             "kubectl label service checkout-svc -n shop tidegate.dev/stable-hash-",
             "kubectl label deployment checkout-web -n shop tidegate.dev/canary-",
             "kubectl rollout resume deployment checkout-web -n shop",
@@ -174,6 +197,7 @@ mod tests {
 
     #[test]
     fn a_retry_has_no_way_by_hand() {
-        assert_eq!(commands(&hands(&[]).lines(ActionVerb::Retry, "x")), [""; 0]);
+        let lines = hands(&[]).lines(ActionVerb::Retry, "x");
+        assert_eq!(commands(&lines), [LOOK, "kubectl delete canaryaction x -n shop"]);
     }
 }

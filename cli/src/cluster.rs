@@ -17,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Cluster {
     pub(crate) client: Client,
     pub(crate) namespace: String,
+    server: String,
 }
 
 impl Cluster {
@@ -25,8 +26,23 @@ impl Cluster {
         let config = config(kubeconfig.as_deref(), context.as_deref()).await?;
         let namespace = namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string();
-        let client = Client::try_from(config).map_err(|e| failure(e, Some(&server)))?;
-        Ok(Self { client, namespace })
+        let client = Client::try_from(config).map_err(|e| failure(e, &server))?;
+        Ok(Self { client, namespace, server })
+    }
+
+    /// The answer to one request, if it comes while anybody would wait for it.
+    pub(crate) async fn answer<T>(
+        &self,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, ClusterError> {
+        match tokio::time::timeout(PATIENCE, request).await {
+            Ok(answer) => answer.map_err(|error| self.fault(error)),
+            Err(_) => Err(ClusterError::Slow),
+        }
+    }
+
+    pub(crate) fn fault(&self, error: kube::Error) -> ClusterError {
+        failure(error, &self.server)
     }
 }
 
@@ -36,37 +52,47 @@ pub(crate) async fn config(
     context: Option<&str>,
 ) -> Result<Config, ClusterError> {
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..Default::default() };
-    Ok(match (kubeconfig, context) {
-        (Some(file), _) => {
-            Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?
-        }
-        (None, Some(_)) => Config::from_kubeconfig(&options).await?,
-        (None, None) => Config::infer().await.map_err(Box::new)?,
-    })
+    if let Some(file) = kubeconfig {
+        let kubeconfig = Kubeconfig::read_from(file).map_err(unusable)?;
+        return Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable);
+    }
+    match Config::from_kubeconfig(&options).await {
+        Ok(config) => Ok(config),
+        Err(error) if context.is_some() => Err(unusable(error)),
+        Err(error) => Config::incluster().map_err(|_| unusable(error)),
+    }
+}
+
+fn unusable(error: KubeconfigError) -> ClusterError {
+    match error {
+        // What the parser says quotes the file, and the file has credentials.
+        KubeconfigError::Parse(_) => ClusterError::NoKubeconfig,
+        other => ClusterError::Kubeconfig(other),
+    }
 }
 
 /// Why a cluster didn't do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClusterError {
-    #[error("the kubeconfig can't be used; try another --kubeconfig or --context")]
-    Kubeconfig(#[from] KubeconfigError),
-    #[error("no cluster is configured; give --kubeconfig FILE or set KUBECONFIG")]
-    Nowhere(#[from] Box<kube::config::InferConfigError>),
+    #[error("no cluster to talk to; give --kubeconfig FILE or --context NAME, or set KUBECONFIG")]
+    Kubeconfig(#[source] KubeconfigError),
+    #[error("the kubeconfig is no valid YAML; mend it, or give another with --kubeconfig")]
+    NoKubeconfig,
     #[error(
         "this cluster does not know Tidegate's resources; install them with: tidegate crds | kubectl apply --server-side -f -"
     )]
     NotInstalled,
     #[error("canary {name} not found in namespace {namespace}; see all with: tidegate status -A")]
     NoCanary { name: String, namespace: String },
+    #[error("the API server does not know who you are; log in again, or try another --context")]
+    Unknown,
     /// As the API server says it.
     #[error("{0}")]
     Refused(String),
     #[error("{0}")]
     Answer(String),
-    #[error(
-        "no answer from the API server{at}; is its address right, and can it be reached from here?"
-    )]
-    Unreachable { at: String, source: Box<kube::Error> },
+    #[error("no answer from the API server {server}; can it be reached from here?")]
+    Unreachable { server: String, source: Box<kube::Error> },
     #[error("the API server has not answered within {} s", PATIENCE.as_secs())]
     Slow,
 }
@@ -76,9 +102,10 @@ impl ClusterError {
         match self {
             Self::Refused(_) => Exit::Refused,
             Self::Kubeconfig(_)
-            | Self::Nowhere(_)
+            | Self::NoKubeconfig
             | Self::NotInstalled
             | Self::NoCanary { .. }
+            | Self::Unknown
             | Self::Answer(_)
             | Self::Unreachable { .. }
             | Self::Slow => Exit::Failed,
@@ -86,15 +113,10 @@ impl ClusterError {
     }
 }
 
-impl From<kube::Error> for ClusterError {
-    fn from(error: kube::Error) -> Self {
-        failure(error, None)
-    }
-}
-
-fn failure(error: kube::Error, server: Option<&str>) -> ClusterError {
+fn failure(error: kube::Error, server: &str) -> ClusterError {
     match error {
         kube::Error::Api(status) => match status.code {
+            401 => ClusterError::Unknown,
             // A policy without a reason of its own denies with 422.
             403 | 422 => ClusterError::Refused(status.message),
             // An object that isn't there has a name, a resource that isn't there has none.
@@ -103,19 +125,6 @@ fn failure(error: kube::Error, server: Option<&str>) -> ClusterError {
             }
             _ => ClusterError::Answer(status.message),
         },
-        other => {
-            let at = server.map(|s| format!(" {s}")).unwrap_or_default();
-            ClusterError::Unreachable { at, source: Box::new(other) }
-        }
-    }
-}
-
-/// The answer to one request, if it comes while anybody would wait for it.
-pub(crate) async fn answer<T>(
-    request: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, ClusterError> {
-    match tokio::time::timeout(PATIENCE, request).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(ClusterError::Slow),
+        other => ClusterError::Unreachable { server: server.to_owned(), source: Box::new(other) },
     }
 }

@@ -15,9 +15,10 @@ use crate::args::Output;
 use crate::clock::{now, span};
 use crate::cluster::ClusterError;
 use crate::exit::Exit;
+use crate::screen::on_steps;
 use crate::status::{StatusError, Wanted, print_lines};
 use crate::terminal::{Paint, Terminal, Tone};
-use crate::text::cut;
+use crate::text::{chain, cut};
 
 /// Countdowns are told in seconds.
 const TICK: Duration = Duration::from_secs(1);
@@ -134,6 +135,7 @@ struct View<'a> {
     told: BTreeMap<Key, String>,
     drawn: usize,
     last: Vec<String>,
+    size: (usize, Option<usize>),
     lost: Option<(DateTime<Utc>, String)>,
 }
 
@@ -141,7 +143,16 @@ impl<'a> View<'a> {
     fn new(wanted: &'a Wanted) -> Self {
         let objects = matches!(wanted.output, Some(Output::Json | Output::Yaml | Output::Name));
         let appends = objects || !wanted.terminal.is_terminal;
-        Self { wanted, appends, told: BTreeMap::new(), drawn: 0, last: Vec::new(), lost: None }
+        let size = (wanted.terminal.width(), wanted.terminal.height());
+        Self {
+            wanted,
+            appends,
+            told: BTreeMap::new(),
+            drawn: 0,
+            last: Vec::new(),
+            size,
+            lost: None,
+        }
     }
 
     fn contact(&mut self) {
@@ -150,16 +161,30 @@ impl<'a> View<'a> {
 
     /// Before anything has been seen it is an answer; later, something to wait for.
     fn lost(&mut self, error: watcher::Error, seen: bool) -> Result<(), StatusError> {
-        let error = of_watch(error);
+        let error = self.fault(error);
         if !seen {
             return Err(error.into());
         }
         if self.appends && self.lost.is_none() {
-            eprintln!("no contact with the API server, trying again: {error}");
+            eprintln!("no contact with the API server, trying again: {}", chain(&error));
         }
         let since = self.lost.take().map_or_else(now, |(since, _)| since);
-        self.lost = Some((since, error.to_string()));
+        self.lost = Some((since, chain(&error)));
         Ok(())
+    }
+
+    fn fault(&self, error: watcher::Error) -> ClusterError {
+        let error = match error {
+            watcher::Error::InitialListFailed(error)
+            | watcher::Error::WatchStartFailed(error)
+            | watcher::Error::WatchFailed(error) => error,
+            watcher::Error::WatchError(status) => kube::Error::Api(status),
+            watcher::Error::NoResourceVersion => {
+                let why = "the server sent no resourceVersion to watch from";
+                return ClusterError::Answer(why.to_owned());
+            }
+        };
+        self.wanted.cluster.fault(error)
     }
 
     fn changed(&mut self, canary: &Canary) -> Result<(), StatusError> {
@@ -196,11 +221,18 @@ impl<'a> View<'a> {
             lines.truncate(height.saturating_sub(2));
             lines.push(Paint { colours }.paint(Tone::Faint, "… more in a taller window"));
         }
-        if lines == self.last {
+        let size = (self.wanted.terminal.width(), self.wanted.terminal.height());
+        if lines == self.last && size == self.size {
             return Ok(());
         }
         let mut out = std::io::stdout().lock();
+        if size != self.size {
+            // Where the last drawing is now, the terminal alone knows.
+            out.write_all(b"\x1b[H\x1b[2J")?;
+            self.drawn = 0;
+        }
         out.write_all(redraw(self.drawn, &lines).as_bytes())?;
+        self.size = size;
         out.flush()?;
         self.drawn = lines.len();
         self.last = lines;
@@ -215,8 +247,10 @@ fn redraw(drawn: usize, lines: &[String]) -> String {
         text = format!("{text}\u{1b}[{drawn}A");
     }
     for line in lines {
+        // Cleared first: behind a full line, clearing would take its last character.
+        text += "\u{1b}[2K";
         text += line;
-        text += "\u{1b}[K\n";
+        text.push('\n');
     }
     text + "\u{1b}[J\u{1b}[?7h"
 }
@@ -229,24 +263,15 @@ fn change(canary: &Canary) -> String {
     let namespace = meta.namespace.as_deref().unwrap_or_default();
     let phase = if status.phase.is_empty() { "Unknown" } else { &status.phase };
     let mut parts = vec![format!("{namespace}/{name}"), phase.to_owned()];
-    if let Some(run) = status.run.as_ref().filter(|run| run.ended_at.is_none()) {
+    let on = status.run.as_ref().filter(|run| run.ended_at.is_none());
+    if let Some(run) = on.filter(|_| on_steps(&status)) {
         parts.push(format!("step {}/{}", run.step, run.steps));
-        parts.extend(status.traffic.map(|t| format!("{} %", t.intended)));
+    }
+    if on.is_some() {
+        parts.extend(status.traffic.as_ref().map(|t| format!("{} %", t.intended)));
     }
     parts.extend(status.waiting_for.map(|w| w.message));
     parts.join("  ")
-}
-
-fn of_watch(error: watcher::Error) -> ClusterError {
-    match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => error.into(),
-        watcher::Error::WatchError(status) => kube::Error::Api(status).into(),
-        watcher::Error::NoResourceVersion => {
-            ClusterError::Answer("the server sent no resourceVersion to watch from".to_owned())
-        }
-    }
 }
 
 #[cfg(test)]
@@ -256,7 +281,7 @@ mod tests {
     #[test]
     fn a_drawing_covers_the_one_before_and_leaves_nothing_of_it() {
         let lines = ["a".to_owned(), "b".to_owned()];
-        assert_eq!(redraw(0, &lines), "\u{1b}[?7l\ra\u{1b}[K\nb\u{1b}[K\n\u{1b}[J\u{1b}[?7h");
-        assert!(redraw(3, &lines).starts_with("\u{1b}[?7l\r\u{1b}[3Aa"));
+        assert_eq!(redraw(0, &lines), "\u{1b}[?7l\r\u{1b}[2Ka\n\u{1b}[2Kb\n\u{1b}[J\u{1b}[?7h");
+        assert!(redraw(3, &lines).starts_with("\u{1b}[?7l\r\u{1b}[3A\u{1b}[2Ka"));
     }
 }

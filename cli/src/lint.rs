@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Write;
 
 use analysis::TemplateError;
 use api::{Canary, MetricTemplate, MetricTemplateSpec};
@@ -9,13 +10,15 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSche
 
 use crate::args::LintArgs;
 use crate::exit::Exit;
-use crate::manifest::{self, Document, ManifestError, Place};
+use crate::manifest::{self, Document, Place};
 use crate::neighbours;
 use crate::schema::{self, Fault, nearest};
+use crate::text::chain;
 
 /// Prints what is wrong, one line each, and counts.
-pub(crate) fn run(args: &LintArgs) -> Exit {
+pub(crate) fn run(args: &LintArgs) -> std::io::Result<Exit> {
     let LintArgs { files } = args;
+    let mut out = std::io::stdout().lock();
     let mut documents = Vec::new();
     let mut unreadable = 0;
     for document in manifest::read(files) {
@@ -23,13 +26,13 @@ pub(crate) fn run(args: &LintArgs) -> Exit {
             Ok(document) => documents.push(document),
             Err(error) => {
                 unreadable += 1;
-                println!("{}", chain(&error));
+                writeln!(out, "{}", chain(&error))?;
             }
         }
     }
     let findings = lint(&documents);
     for finding in &findings {
-        println!("{finding}");
+        writeln!(out, "{finding}")?;
     }
     let wrong = unreadable + findings.iter().filter(|f| !f.warning).count();
     let ours = documents.iter().filter(|d| is_ours(d)).count();
@@ -39,18 +42,7 @@ pub(crate) fn run(args: &LintArgs) -> Exit {
         (1, _) => eprintln!("1 mistake"),
         (wrong, _) => eprintln!("{wrong} mistakes"),
     }
-    if wrong == 0 { Exit::Done } else { Exit::Failed }
-}
-
-/// With what the YAML library says, which has the line.
-fn chain(error: &ManifestError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+    Ok(if wrong == 0 { Exit::Done } else { Exit::Failed })
 }
 
 /// A mistake, or what may be one if the files aren't everything.

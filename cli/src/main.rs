@@ -43,8 +43,10 @@ async fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     match run(command, program, Terminal::stdout(no_color.as_deref())).await {
         Ok(exit) => exit.into(),
+        // Whoever read it has seen enough.
+        Err(error) if is_broken_pipe(&error) => Exit::Failed.into(),
         Err(error) => {
-            eprintln!("tidegate: {error:#}");
+            eprintln!("tidegate: {}", text::chain(error.as_ref()));
             exit_of(&error).into()
         }
     }
@@ -56,7 +58,7 @@ async fn run(command: Command, program: Program, terminal: Terminal) -> anyhow::
         Command::Promote(args) => act::run(ActionVerb::Promote, args, program).await?,
         Command::Abort(args) => act::run(ActionVerb::Abort, args, program).await?,
         Command::Retry(args) => act::run(ActionVerb::Retry, args, program).await?,
-        Command::Lint(args) => lint::run(&args),
+        Command::Lint(args) => lint::run(&args)?,
         Command::Render(args) => render::run(&args)?,
         Command::Crds => {
             std::io::stdout().write_all(crds::text()?.as_bytes())?;
@@ -65,11 +67,18 @@ async fn run(command: Command, program: Program, terminal: Terminal) -> anyhow::
         Command::Completion(args) => {
             // By the file's name, which is what a shell completes.
             let mut parser = args::parser(Program("tidegate"));
-            clap_complete::generate(args.shell, &mut parser, "tidegate", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut parser, "tidegate", &mut script);
+            std::io::stdout().write_all(&script)?;
             Exit::Done
         }
         Command::Controller(args) => daemon::run(args).await?,
     })
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut written = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    written.any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {

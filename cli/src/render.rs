@@ -1,5 +1,6 @@
 //! `tidegate render`: what would be written for a step, in the order in which it would be.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use api::{CANARY_LABEL, Canary, PIN_LABEL, REVISION_ANNOTATION};
@@ -49,12 +50,14 @@ pub(crate) enum RenderFailure {
     Render(#[from] RenderError),
     #[error("an object could not be written as YAML")]
     Yaml(#[from] serde_norway::Error),
+    #[error("the output could not be written")]
+    Write(#[from] std::io::Error),
 }
 
 pub(crate) fn run(args: &RenderArgs) -> Result<Exit, RenderFailure> {
     let RenderArgs { files, step } = args;
     let documents = read(files)?;
-    print!("{}", render(&documents, *step)?);
+    std::io::stdout().write_all(render(&documents, *step)?.as_bytes())?;
     Ok(Exit::Done)
 }
 

@@ -176,11 +176,10 @@ impl Screen<'_> {
             self.weight(page, traffic, status.run.as_ref());
             objects.extend(traffic.routes.iter().map(|route| format!("httproute/{route}")));
         }
-        let mut text = objects.join(", ");
+        page.field("Objects", Tone::Plain, &objects.join(", "));
         if let Some(gateway) = status.traffic.as_ref().and_then(|t| t.gateway.as_ref()) {
-            text = format!("{text} on {gateway}");
+            page.field("Gateway", Tone::Plain, gateway);
         }
-        page.field("Objects", Tone::Plain, &text);
     }
 
     fn weight(&self, page: &mut Page, traffic: &TrafficStatus, run: Option<&RunSummary>) {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Output, Program, StatusArgs};
 use crate::clock::now;
-use crate::cluster::{Cluster, ClusterError, answer};
+use crate::cluster::{Cluster, ClusterError};
 use crate::exit::Exit;
 use crate::follow;
 use crate::overview::{self, Columns};
@@ -69,7 +69,7 @@ async fn one(wanted: &Wanted, name: &str) -> Result<Exit, StatusError> {
 }
 
 async fn all(wanted: &Wanted) -> Result<Exit, StatusError> {
-    let list = answer(wanted.canaries().list(&ListParams::default())).await?;
+    let list = wanted.cluster.answer(wanted.canaries().list(&ListParams::default())).await?;
     match wanted.output {
         Some(Output::Json | Output::Yaml) => {
             let items = list.items.iter().map(complete).collect::<Result<Vec<_>, _>>()?;
@@ -104,7 +104,7 @@ impl Wanted {
     }
 
     async fn canary(&self, name: &str) -> Result<Canary, ClusterError> {
-        answer(self.canaries().get_opt(name)).await?.ok_or_else(|| self.missing(name))
+        self.cluster.answer(self.canaries().get_opt(name)).await?.ok_or_else(|| self.missing(name))
     }
 
     pub(crate) fn missing(&self, name: &str) -> ClusterError {
@@ -115,7 +115,7 @@ impl Wanted {
     /// It may be gone, or not for this person's eyes: the rest is shown without it.
     async fn run_of(&self, canary: &Canary) -> Option<CanaryRun> {
         let run = canary.status.as_ref()?.run.as_ref()?;
-        answer(self.runs().get_opt(&run.name)).await.ok().flatten()
+        self.cluster.answer(self.runs().get_opt(&run.name)).await.ok().flatten()
     }
 
     pub(crate) fn screen(&self, canary: &Canary, run: Option<&CanaryRun>) -> Vec<String> {
