@@ -251,7 +251,7 @@ pub(crate) fn deployment_of(pod: &str) -> String {
 }
 
 /// Every Service that a rule of the route names as a backend.
-fn backend_names(route: &serde_json::Value) -> Vec<String> {
+pub(crate) fn backend_names(route: &serde_json::Value) -> Vec<String> {
     let rules = route.pointer("/spec/rules").and_then(|r| r.as_array());
     let backends =
         rules.into_iter().flatten().filter_map(|rule| rule.get("backendRefs")?.as_array());

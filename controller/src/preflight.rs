@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
-use providers::traffic::{Gateway, GatewayName, conflicts};
+use providers::traffic::{Gateway, GatewayName, conflicts, find};
 use serde_json::Value;
 
 use crate::Context;
+use crate::caches::backend_names;
 use crate::time::from_kube;
 use crate::watched::Workload;
 use crate::world::World;
@@ -96,8 +97,9 @@ pub(crate) fn blocker(ctx: &Context, world: &World, facts: Option<&Facts>) -> Op
         .or_else(|| facts.and_then(|facts| autoscaled(target, facts)))
         .or_else(|| service_trouble(world, target))
         .or_else(|| foreign(world))
-        .or_else(|| route_trouble(ctx, world))
+        .or_else(|| route_trouble(world))
         .or_else(|| facts.and_then(gateway_trouble))
+        .or_else(|| facts.and_then(|_| claimed_route(ctx, world)))
 }
 
 /// Two canaries for one Deployment or one Service would undo each other's work: the older one has it.
@@ -183,7 +185,7 @@ fn foreign(world: &World) -> Option<String> {
     }
 }
 
-fn route_trouble(ctx: &Context, world: &World) -> Option<String> {
+fn route_trouble(world: &World) -> Option<String> {
     if let Some(refused) = world.found.refused.first() {
         return Some(refused.to_string());
     }
@@ -195,18 +197,30 @@ fn route_trouble(ctx: &Context, world: &World) -> Option<String> {
             )
         });
     }
-    let everywhere: Vec<Value> = ctx
-        .caches
-        .routes
-        .state()
-        .iter()
-        .filter_map(|route| serde_json::to_value(&**route).ok())
-        .collect();
-    let conflict = world
-        .routes
-        .iter()
-        .find_map(|r| conflicts(r, &everywhere, &world.backends).into_iter().next());
-    conflict.map(|c| c.to_string())
+    None
+}
+
+/// Routes of others that take a part of the requests, wherever they are. All routes are looked through, so not at rest.
+fn claimed_route(ctx: &Context, world: &World) -> Option<String> {
+    let near =
+        ctx.caches.routes.state_filter(|route| world.routes.iter().any(|own| meets(own, route)));
+    let mut near: Vec<Value> =
+        near.iter().filter_map(|route| serde_json::to_value(&**route).ok()).collect();
+    near.sort_by_key(|route| route["metadata"]["uid"].to_string());
+    let refused = find(&near, &world.backends).refused.first().map(ToString::to_string);
+    refused.or_else(|| {
+        let mut all = world.routes.iter().flat_map(|r| conflicts(r, &near, &world.backends));
+        all.next().map(|conflict| conflict.to_string())
+    })
+}
+
+/// Whether requests could be for both: a cheap look before a thorough one.
+fn meets(own: &Value, other: &DynamicObject) -> bool {
+    let hosts = |data: &Value| data.pointer("/spec/hostnames").and_then(Value::as_array).cloned();
+    let (ours, theirs) = (hosts(own).unwrap_or_default(), hosts(&other.data).unwrap_or_default());
+    let same_host = ours.is_empty() || theirs.is_empty() || ours.iter().any(|h| theirs.contains(h));
+    let wild = |all: &[Value]| all.iter().any(|h| h.as_str().is_some_and(|h| h.starts_with('*')));
+    same_host || wild(&ours) || wild(&theirs)
 }
 
 fn gateway_trouble(facts: &Facts) -> Option<String> {
