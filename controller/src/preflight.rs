@@ -202,8 +202,11 @@ fn route_trouble(world: &World) -> Option<String> {
 
 /// Routes of others that take a part of the requests, wherever they are. All routes are looked through, so not at rest.
 fn claimed_route(ctx: &Context, world: &World) -> Option<String> {
-    let near =
-        ctx.caches.routes.state_filter(|route| world.routes.iter().any(|own| meets(own, route)));
+    let service = &world.backends.service;
+    let near = ctx.caches.routes.state_filter(|route| {
+        backend_names(&route.data).contains(service)
+            || world.routes.iter().any(|own| meets(own, route))
+    });
     let mut near: Vec<Value> =
         near.iter().filter_map(|route| serde_json::to_value(&**route).ok()).collect();
     near.sort_by_key(|route| route["metadata"]["uid"].to_string());
