@@ -56,9 +56,15 @@ fn kind(page: &mut String, crd: &CustomResourceDefinition) {
     for part in ["spec", "status"] {
         let Some(schema) = schema.properties.as_ref().and_then(|p| p.get(part)) else { continue };
         writeln!(page, "\n### {}: {part}\n", names.kind).unwrap();
-        page.push_str("| field | type | default | |\n| --- | --- | --- | --- |\n");
+        // What the controller writes has no defaults.
+        let defaults = part == "spec";
+        page.push_str(if defaults {
+            "| field | type | default | |\n| --- | --- | --- | --- |\n"
+        } else {
+            "| field | type | |\n| --- | --- | --- |\n"
+        });
         let mut rules = Vec::new();
-        fields(page, "", schema, &mut rules);
+        fields(page, "", schema, defaults, &mut rules);
         if !rules.is_empty() {
             page.push_str("\nRefused by the API server, with these words:\n\n");
             for rule in rules {
@@ -69,7 +75,13 @@ fn kind(page: &mut String, crd: &CustomResourceDefinition) {
 }
 
 /// A line for each field, those of objects after it.
-fn fields(page: &mut String, prefix: &str, schema: &JSONSchemaProps, rules: &mut Vec<String>) {
+fn fields(
+    page: &mut String,
+    prefix: &str,
+    schema: &JSONSchemaProps,
+    defaults: bool,
+    rules: &mut Vec<String>,
+) {
     let messages = schema.x_kubernetes_validations.iter().flatten();
     rules.extend(messages.filter_map(|rule| rule.message.clone()));
     let required = schema.required.clone().unwrap_or_default();
@@ -79,22 +91,22 @@ fn fields(page: &mut String, prefix: &str, schema: &JSONSchemaProps, rules: &mut
     for (name, field) in all {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         let default = match (&field.default, required.contains(name)) {
-            (Some(value), _) => default(&value.0),
-            (None, true) => "required".to_owned(),
-            (None, false) => String::new(),
+            _ if !defaults => String::new(),
+            (Some(value), _) => format!(" {} |", default(&value.0)),
+            (None, true) => " required |".to_owned(),
+            (None, false) => " |".to_owned(),
         };
         let text = field.description.as_deref().unwrap_or_default().replace('\n', " ");
-        let range = range(field);
+        let range = range(field, &text);
         let end = if text.is_empty() || range.is_empty() { "" } else { " " };
-        writeln!(page, "| `{path}` | {} | {default} | {text}{end}{range} |", kind_of(field))
-            .unwrap();
+        writeln!(page, "| `{path}` | {} |{default} {text}{end}{range} |", kind_of(field)).unwrap();
         match &field.items {
             Some(JSONSchemaPropsOrArray::Schema(items)) => {
                 let messages = field.x_kubernetes_validations.iter().flatten();
                 rules.extend(messages.filter_map(|rule| rule.message.clone()));
-                fields(page, &format!("{path}[]"), items, rules);
+                fields(page, &format!("{path}[]"), items, defaults, rules);
             }
-            _ => fields(page, &path, field, rules),
+            _ => fields(page, &path, field, defaults, rules),
         }
     }
 }
@@ -120,7 +132,8 @@ fn default(value: &serde_json::Value) -> String {
     if text.len() > 40 || value.is_object() { "see below".to_owned() } else { format!("`{text}`") }
 }
 
-fn range(field: &JSONSchemaProps) -> String {
+/// What a value may be, as far as `text` doesn't say it.
+fn range(field: &JSONSchemaProps, text: &str) -> String {
     let mut parts = Vec::new();
     if let Some(all) = &field.enum_ {
         let all: Vec<_> = all.iter().map(|v| v.0.as_str().unwrap_or_default()).collect();
@@ -143,5 +156,6 @@ fn range(field: &JSONSchemaProps) -> String {
     if let (Some(max), None) = (field.max_length, &field.pattern) {
         parts.push(format!("At most {max} characters."));
     }
+    parts.retain(|part| !text.contains(part.trim_end_matches('.')));
     parts.join(" ")
 }
