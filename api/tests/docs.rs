@@ -1,6 +1,8 @@
 //! What the README and `docs/` show is true as far as the types can tell: every YAML block can be read, every one of our
 //! objects in it is valid, and no link leads nowhere.
 
+#![expect(clippy::unwrap_used, reason = "these are tests, helpers included")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

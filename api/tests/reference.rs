@@ -1,5 +1,7 @@
 //! `docs/api.md` is the reference of the types.
 
+#![expect(clippy::unwrap_used, reason = "these are tests, helpers included")]
+
 use std::fmt::Write;
 use std::path::Path;
 
