@@ -73,7 +73,11 @@ fn after_the_last_step_the_wait_for_promotion_is_a_phase_of_its_own() -> Result<
         let load = shop.load().await?;
         shop.write(&shop.app().version("2.0").behaves("ready-after", "2s")).await?;
         let waits = shop.until_phase("WaitingPromotion").await?;
-        ensure!(waits.waits_for("AwaitingApproval"), "{waits:?}");
+        ensure!(waits.step.as_deref() == Some("2/2"), "{waits:?}");
+        shop.until("approval to be waited for", |s| {
+            s.phase == "WaitingPromotion" && s.waits_for("AwaitingApproval")
+        })
+        .await?;
         shop.accepted(ActionVerb::Promote).await?;
         shop.until_phase("Promoting").await?;
         shop.refused(ActionVerb::Promote, "the run is being promoted already").await?;
@@ -95,12 +99,17 @@ fn a_timed_hold_keeps_its_weight_that_long_and_a_promotion_ends_it() -> Result<(
         let shop = Release::open(cluster, Plane::EnvoyGateway, "timed-hold", spec).await?;
         let load = shop.load().await?;
         shop.write(&shop.app().version("2.0")).await?;
-        let first = shop.until_waiting("HeldForTime").await?;
-        ensure!(first.message() == "step 1: stays at 10 % for 6s", "{first:?}");
         let second = shop
-            .until("the second hold", |s| s.waits_for("HeldForTime") && s.message().contains("1h"))
+            .until("the second hold", |s| {
+                s.step.as_deref() == Some("2/2") && s.waits_for("HeldForTime")
+            })
             .await?;
-        ensure!(second.step.as_deref() == Some("2/2"), "{second:?}");
+        ensure!(second.message() == "step 2: stays at 25 % for 1h", "{second:?}");
+        let history = shop.run().await?.status.context("a status")?.history;
+        let first = |says: &str| history.iter().find(|e| e.message.starts_with(says)).map(|e| e.at);
+        let stayed =
+            first("step 2").zip(first("step 1: 10 % in effect")).map(|(to, from)| to - from);
+        ensure!(stayed.is_some_and(|t| t.num_seconds() >= 6), "10 % for 6 s: {history:?}");
         shop.accepted(ActionVerb::Promote).await?;
         shop.until_phase("Succeeded").await?;
         ensure!(load.stop().await?.failed == 0, "no request fails");
