@@ -13,7 +13,7 @@ use rollout::{
 
 use crate::Context;
 use crate::action::{answer, pending};
-use crate::apply::{ApplyError, apply};
+use crate::apply::{ApplyError, adopt, apply};
 use crate::events::{Notice, publish};
 use crate::record::{Change, record};
 use crate::rest::at_rest;
@@ -92,6 +92,8 @@ async fn in_run(
         }
         other => other?,
     };
+    let entry = |run: &CanaryRun| run.status.as_ref().and_then(|s| s.history.last().cloned());
+    let is_news = written.as_ref().is_some_and(|written| entry(written) != entry(run));
     let run = written.as_ref().unwrap_or(run);
     if written.is_some() {
         let next = Cursor::new(&decision.next, &frozen.plan);
@@ -102,11 +104,16 @@ async fn in_run(
         );
     }
     let applied = apply(ctx, world, Some(&frozen.canary), &decision.next.effects(&frozen)).await;
+    // What was there before the run may have been taken away by hand: without its label a target isn't held any more.
+    let kept = if seen.deleting { Ok(true) } else { adopt(ctx, world).await };
     if asked.is_none() || decision.answer.is_some() {
         answer(ctx, action.as_deref(), decision.answer.as_ref()).await?;
     }
     if written.is_some() {
-        say(ctx, world, run, &decision.reason, counted).await;
+        count(ctx, world, &decision.reason, counted);
+    }
+    if is_news {
+        say(ctx, world, run, &decision.reason).await;
     }
     if let Phase::Ended(outcome) = &decision.next {
         ended(ctx, world, run, outcome);
@@ -128,6 +135,7 @@ async fn in_run(
     };
     status::write(ctx, world, &news).await?;
     applied?;
+    kept?;
     let more = matches!(decision.next, Phase::Ended(_)).then_some(now);
     Ok(look_again(decision.look_again_at.or(more), now))
 }
@@ -186,18 +194,15 @@ fn is_chatter(reason: &Reason) -> bool {
     )
 }
 
-async fn say(
-    ctx: &Context,
-    world: &World,
-    run: &CanaryRun,
-    reason: &Reason,
-    counted: Option<&analysis::Verdict>,
-) {
+fn count(ctx: &Context, world: &World, reason: &Reason, counted: Option<&analysis::Verdict>) {
     let (namespace, name) = (&world.namespace, world.name());
     ctx.observability.reason(namespace, &name, reason.name());
     if let Some(verdict) = counted {
         ctx.observability.check(namespace, &name, verdict);
     }
+}
+
+async fn say(ctx: &Context, world: &World, run: &CanaryRun, reason: &Reason) {
     if is_chatter(reason) {
         return;
     }

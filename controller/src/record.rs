@@ -9,7 +9,7 @@ use api::{
 };
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 use kube::{Resource, ResourceExt};
-use rollout::{Decision, Phase, Run};
+use rollout::{Decision, Phase, Reason, Run};
 
 use crate::Context;
 
@@ -159,11 +159,18 @@ fn status(
     }
     let reason = decision.reason.name();
     let mut after = before.clone();
-    let news = before.history.last().is_none_or(|last| last.reason != reason)
-        || before.cursor.as_ref().is_none_or(|c| c.step != cursor.step)
-        || verdict.is_some();
-    if news {
+    let first = before.history.last().is_none_or(|last| last.reason != reason)
+        || before.cursor.as_ref().is_none_or(|c| c.step != cursor.step);
+    if first || verdict.is_some() {
         after.message = decision.reason.to_string();
+    }
+    if match decision.reason {
+        // What has passed and failed counts each time. A check during a hold, or the tenth without data, is no news.
+        Reason::CheckPassed { .. } | Reason::CheckFailed { .. } => first || verdict.is_some(),
+        // Nor is the wait between two checks.
+        Reason::CheckNotDue { .. } => false,
+        _ => first,
+    } {
         after.history.push(Entry {
             at: now,
             phase: cursor.phase.clone(),
