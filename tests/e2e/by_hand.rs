@@ -31,7 +31,7 @@ async fn half_way(cluster: &'static tests::Cluster, app: App) -> Result<(Shop, t
 /// Waits until the run of 2.0 waits for approval, at 50 %.
 async fn waits_at_half(shop: &Shop) -> Result<()> {
     shop.canary_so("waiting for approval at 50 %", |status| {
-        status["phase"] == "WaitingPromotion" && status["traffic"]["stored"] == 50
+        status["waitingFor"]["reason"] == "AwaitingApproval" && status["traffic"]["stored"] == 50
     })
     .await
 }
