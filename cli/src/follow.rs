@@ -213,7 +213,8 @@ impl<'a> View<'a> {
         if let Some((since, error)) = &self.lost {
             let text = format!("no contact for {}: {error}", span(now() - *since));
             let text = cut(&text, self.wanted.terminal.width());
-            lines.push(Paint { colours }.paint(Tone::Bad, &text));
+            // On top: all that is below it is old.
+            lines.insert(0, Paint { colours }.paint(Tone::Bad, &text));
         }
         if let Some(height) = self.wanted.terminal.height()
             && lines.len() >= height
@@ -277,6 +278,36 @@ fn change(canary: &Canary) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_says_where_a_canary_is_and_no_time_that_would_change_it() {
+        let line = |status: serde_json::Value| {
+            let canary = serde_json::from_value(serde_json::json!({
+                "apiVersion": "tidegate.dev/v1alpha1", "kind": "Canary",
+                "metadata": {"name": "checkout", "namespace": "shop"},
+                "spec": {"targetRef": {"name": "x"}, "traffic": {"service": {"name": "x"}}},
+                "status": status,
+            }));
+            change(&canary.unwrap())
+        };
+        let run = serde_json::json!({
+            "name": "r", "revision": "7f", "startedAt": "2026-11-24T03:00:00Z", "step": 2,
+            "steps": 5, "failures": 0, "threshold": 5,
+        });
+        let waiting = serde_json::json!({
+            "reason": "x", "message": "the story", "since": "2026-11-24T03:00:00Z",
+            "nextAt": "2026-11-24T03:00:30Z",
+        });
+        let traffic = serde_json::json!({"intended": 10});
+        let of = |phase: &str| {
+            line(serde_json::json!({
+                "phase": phase, "run": run, "waitingFor": waiting, "traffic": traffic,
+            }))
+        };
+        assert_eq!(of("Progressing"), "shop/checkout  Progressing  step 2/5  10 %  the story");
+        assert_eq!(of("RollingBack"), "shop/checkout  RollingBack  10 %  the story");
+        assert_eq!(line(serde_json::json!({"phase": "Idle"})), "shop/checkout  Idle");
+    }
 
     #[test]
     fn a_drawing_covers_the_one_before_and_leaves_nothing_of_it() {

@@ -76,6 +76,16 @@ impl Document {
     }
 }
 
+/// Where a canary is applied to: as it says, else as those say that it goes with, else where kubectl does.
+pub(crate) fn home<'a>(canary: &'a Document, beside: &[&'a Document]) -> &'a str {
+    let others =
+        beside.iter().filter(|d| ["Deployment", "Service", "HTTPRoute"].contains(&d.kind()));
+    canary
+        .namespace()
+        .or_else(|| others.copied().find_map(Document::namespace))
+        .unwrap_or("default")
+}
+
 /// All objects of these files, in order. One that can't be read spoils its file only.
 pub(crate) fn read(files: &[PathBuf]) -> Vec<Result<Document, ManifestError>> {
     files.iter().flat_map(|file| read_file(file)).collect()

@@ -8,7 +8,7 @@ use rollout::Revision;
 use serde_json::{Value, json};
 
 use crate::lint::Finding;
-use crate::manifest::Document;
+use crate::manifest::{Document, home};
 use crate::schema::{Fault, nearest};
 
 const GATEWAYS: &str = "gateway.networking.k8s.io";
@@ -144,7 +144,7 @@ impl<'a> Here<'a> {
 
     fn routes(&self) -> Vec<Finding> {
         let service = &self.canary.spec.traffic.service.name;
-        let namespace = self.document.namespace().unwrap_or("default");
+        let namespace = home(self.document, &self.beside);
         let Ok(backends) = Backends::new(namespace, service) else {
             // The schema has said it.
             return Vec::new();

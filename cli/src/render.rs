@@ -111,12 +111,12 @@ struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
-    fn new(document: &Document, all: &'a [Document]) -> Result<Self, RenderFailure> {
+    fn new(document: &'a Document, all: &'a [Document]) -> Result<Self, RenderFailure> {
         let name = document.name().to_owned();
         let canary: Canary = serde_json::from_value(document.object.clone())
             .map_err(|e| RenderFailure::Canary { name: name.clone(), why: e.to_string() })?;
-        let namespace = document.namespace().unwrap_or("default").to_owned();
-        let beside = all.iter().filter(|d| d.beside(document)).collect();
+        let beside: Vec<_> = all.iter().filter(|d| d.beside(document)).collect();
+        let namespace = manifest::home(document, &beside).to_owned();
         Ok(Self { canary, name, namespace, beside })
     }
 

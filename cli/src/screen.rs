@@ -110,7 +110,12 @@ impl Screen<'_> {
                 page.field("", Tone::Bad, &text);
             }
             Some(next) => {
-                page.field("", Tone::Plain, &format!("{since}, next in {}", span(next - self.now)));
+                let what = match waiting.reason.as_str() {
+                    "CheckNotDue" | "CheckPassed" | "CheckFailed" => "check",
+                    _ => "look",
+                };
+                let text = format!("{since}, next {what} in {}", span(next - self.now));
+                page.field("", Tone::Plain, &text);
             }
             None => page.field("", Tone::Plain, &since),
         }
@@ -151,19 +156,22 @@ impl Screen<'_> {
 
     fn checks(&self, page: &mut Page, summary: &RunSummary) {
         let failed = format!("{} failed of {} that end it", summary.failures, summary.threshold);
-        let cursor = self.run.and_then(|run| run.status.as_ref()?.cursor.as_ref());
-        let step = self
-            .run
-            .and_then(|run| run.spec.plan.steps.get((summary.step as usize).checked_sub(1)?));
-        let text = match (cursor, step) {
-            (Some(cursor), Some(step)) if cursor.step == Some(summary.step) => {
-                let wanted = step.checks.unwrap_or(u32::from(step.weight > 0));
-                format!("{} of {wanted} passed in this step; {failed}", cursor.passes.min(wanted))
-            }
-            _ => failed,
+        let text = match self.passes(summary) {
+            Some((passes, wanted)) => format!("{passes} of {wanted} passed in this step; {failed}"),
+            None => failed,
         };
         let tone = if summary.failures > 0 { Tone::Warn } else { Tone::Plain };
         page.field("Checks", tone, &text);
+    }
+
+    /// In this step, and how many end it; `None` where none is asked for.
+    fn passes(&self, summary: &RunSummary) -> Option<(u32, u32)> {
+        let run = self.run?;
+        let cursor = run.status.as_ref()?.cursor.as_ref()?;
+        let step = run.spec.plan.steps.get((summary.step as usize).checked_sub(1)?)?;
+        let wanted = step.checks.unwrap_or(u32::from(step.weight > 0));
+        let here = cursor.step == Some(summary.step) && wanted > 0;
+        here.then(|| (cursor.passes.min(wanted), wanted))
     }
 
     fn traffic(&self, page: &mut Page, status: &CanaryStatus) {
@@ -186,7 +194,10 @@ impl Screen<'_> {
         let in_effect = traffic.accepted && traffic.intended == traffic.stored;
         let on = run.is_some_and(|run| run.ended_at.is_none());
         // At rest the route is as its owner wrote it, and has no share to tell.
-        if !on && in_effect && traffic.stored == 0 {
+        if !on && traffic.stored == 0 {
+            if !traffic.accepted {
+                page.field("Route", Tone::Warn, "not accepted by its gateway");
+            }
             return;
         }
         let accepted = if traffic.accepted { "accepted" } else { "not accepted yet" };

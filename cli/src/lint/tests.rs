@@ -237,6 +237,16 @@ fn a_route_that_cannot_be_split_is_refused_with_its_place() {
 }
 
 #[test]
+fn files_may_leave_the_namespace_to_whoever_applies_them() {
+    let nowhere = CANARY.replace(", namespace: shop", "");
+    let route = ROUTE.replace("name: web", "name: web, namespace: shop");
+    assert_eq!(findings(&[&nowhere, &route]), [""; 0]);
+    assert_eq!(findings(&[CANARY, ROUTE]), [""; 0]);
+    let elsewhere = route.replace("namespace: shop", "namespace: infra");
+    assert_eq!(findings(&[CANARY, &elsewhere]), [""; 0], "it is none of this canary's");
+}
+
+#[test]
 fn what_would_pull_in_another_direction_is_refused() {
     let scaler = "
 apiVersion: autoscaling/v2
