@@ -44,7 +44,10 @@ pub fn rest(last: Option<&Ended>, seen: &Observation) -> RestDecision {
     // Blocked may mean that another canary owns these objects: hands off.
     let clean = if seen.blocker.is_none() { released() } else { vec![] };
     if seen.deleting {
-        let effects = [clean, release_target(seen)].concat();
+        let effects = match &seen.blocker {
+            Some(_) => vec![],
+            None => [clean, release_target(seen)].concat(),
+        };
         return at_rest(Rest::Terminating, Reason::LettingGo, effects, seen);
     }
     if let Some(why) = &seen.blocker {

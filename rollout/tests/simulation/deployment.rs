@@ -43,6 +43,7 @@ impl Set {
 
 /// The user's Deployment, as its controller treats it: a surge of a quarter, none unavailable.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Deployment {
     pub(crate) template: Revision,
     pub(crate) paused: bool,

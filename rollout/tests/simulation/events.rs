@@ -10,7 +10,7 @@ use crate::clock::secs;
 use crate::deployment::Health;
 use crate::metrics::Metrics;
 use crate::plans::{plan, revision, rules, weight};
-use crate::world::World;
+use crate::world::{Route, World};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
@@ -169,8 +169,7 @@ impl World {
                 births.for_each(|born| *born = now);
             }
             (Event::WriteRoute(stored), _) => {
-                let route = self.route.as_mut().map(|r| (&mut r.stored, &mut r.written));
-                route.into_iter().for_each(|(s, w)| (*s, *w) = (stored, now));
+                self.route = self.route.take().map(|_| Route { stored, written: now });
             }
             (Event::DeleteRoute, _) => self.route = None,
             (Event::RouteNeverAccepted, _) => self.acceptance = None,
@@ -207,7 +206,7 @@ impl World {
         self.canary_health = Health::ReadyAfter(3);
         (self.metrics, self.acceptance, self.suspended) = (Metrics::Good, Some(1), false);
         let written = self.now;
-        self.route.get_or_insert(crate::world::Route { stored: None, written });
+        self.route.get_or_insert(Route { stored: None, written });
         self.create("v1");
         if let Some(d) = self.deployment.as_mut() {
             d.replicas = d.replicas.max(1);

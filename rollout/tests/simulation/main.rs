@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests, helpers included")]
 
+mod at_rest;
 mod clock;
 mod deployment;
 mod events;
+mod everywhere;
+mod given;
 mod metrics;
 mod plans;
 mod properties;

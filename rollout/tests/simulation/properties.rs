@@ -206,7 +206,8 @@ proptest! {
         edited.plan = other;
         let first = edited.run.as_ref().map(|(run, _)| run.clone());
         for _ in 0..300 {
-            (edited.second(), left.second());
+            edited.second();
+            left.second();
             if edited.run.as_ref().map(|(run, _)| run) != first.as_ref() {
                 break;
             }
@@ -309,7 +310,9 @@ fn passes(run: &[&Taken], blind: Blind) -> BTreeMap<usize, u32> {
         }
     }
     let mut passes = BTreeMap::new();
-    counted.into_iter().for_each(|(step, _)| *passes.entry(step).or_default() += 1);
+    for (step, _) in counted {
+        *passes.entry(step).or_default() += 1;
+    }
     passes
 }
 
@@ -378,4 +381,29 @@ fn a_restart_after_any_write_reaches_the_same_end() {
 fn an_event_can_be_told() {
     let world = World::after(crate::plans::default_plan(), &vec![(10, Event::Write("v1"))]);
     assert_eq!(serving(&world), ["v1"]);
+}
+
+// Whatever is recorded and whatever is seen: no panic, an answer to who asks, and no run that ends twice.
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_phase_in_any_world_is_decided(
+        plan in a_plan(), here in fate(hostile()), there in fate(hostile()), step in 0usize..9,
+    ) {
+        let (here, there) = (World::after(plan.clone(), &here), World::after(plan, &there));
+        for (taken, other) in here.steps.iter().zip(there.steps.iter().rev()) {
+            let (Some(run), Some(mut phase)) = (&taken.run, taken.after.clone()) else { continue };
+            if let Phase::Progressing(progress) = &mut phase {
+                progress.step = step;
+            }
+            for at in [taken.at, other.at] {
+                let decided = decide(run, &phase, &other.seen, at);
+                prop_assert_eq!(decided.answer.is_some(), other.seen.request.is_some());
+                let ended = matches!(phase, Phase::Ended(_));
+                prop_assert!(!ended || decided.next == phase);
+                prop_assert!(decided.next.effects(run).len() <= 4);
+            }
+        }
+    }
 }

@@ -144,8 +144,8 @@ fn stable_pods_that_are_not_ready_hold_it() {
     let mut story = bumped(default_plan());
     story.until("step 2 Check");
     story.then("a node goes, and a pod of v1 with it", |w| {
-        let births = &mut w.deployment.as_mut().unwrap().sets.get_mut(&revision("v1")).unwrap();
-        births.births[0] = w.now + secs(60);
+        let sets = &mut w.deployment.as_mut().unwrap().sets;
+        sets.get_mut(&revision("v1")).unwrap().births[0] = w.now + secs(60);
     });
     story.wait(90);
     story.until_over();
