@@ -6,6 +6,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::core::Duration;
 use serde_json::{Map, Value};
 
+/// What the only pattern there is stands for.
+const DURATION: &str = "a duration is needed, such as 30s, 5m or 1h30m";
+
 /// A field, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -29,7 +32,12 @@ pub(crate) fn check(path: &str, value: &Value, schema: &JSONSchemaProps, faults:
         && !is_a(value, kind)
     {
         let article = if kind.starts_with(['a', 'i', 'o']) { "an" } else { "a" };
-        let why = format!("{}: {article} {kind} is needed", short(value));
+        let what = if schema.pattern.is_some() {
+            DURATION.to_owned()
+        } else {
+            format!("{article} {kind} is needed")
+        };
+        let why = format!("{}: {what}", short(value));
         faults.push(Fault::new(path, why));
         return;
     }
@@ -114,12 +122,11 @@ fn array(path: &str, items: &[Value], schema: &JSONSchemaProps, faults: &mut Vec
 }
 
 fn string(path: &str, text: &str, schema: &JSONSchemaProps, faults: &mut Vec<Fault>) {
-    // The only pattern there is.
     if schema.pattern.is_some() {
         match text.parse::<Duration>() {
             Ok(duration) if !duration.is_negative() && !text.starts_with('+') && text != "0" => {}
             _ => {
-                let why = format!("{text:?}: a duration is needed, such as 30s, 5m or 1h30m");
+                let why = format!("{text:?}: {DURATION}");
                 faults.push(Fault::new(path, why));
                 return;
             }

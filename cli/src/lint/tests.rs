@@ -84,6 +84,10 @@ fn values_are_checked_against_the_schema() {
         &["f.yaml:1:spec.steps[0].weight: \"ten\": an integer is needed"],
     );
     spec(
+        "  analysis: {interval: 30}",
+        &["f.yaml:1:spec.analysis.interval: 30: a duration is needed, such as 30s, 5m or 1h30m"],
+    );
+    spec(
         "  progressDeadline: 10 minutes",
         &[
             "f.yaml:1:spec.progressDeadline: \"10 minutes\": a duration is needed, such as 30s, 5m or 1h30m",
