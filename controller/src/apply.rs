@@ -222,7 +222,9 @@ impl Write<'_> {
     /// With the resourceVersion that it was decided on: what was written since is not judged, and stays held.
     async fn start(&self, revision: &Revision) -> Result<(), ApplyError> {
         let Some(target) = &self.world.target else { return Ok(()) };
-        if target.spec.template.revision != *revision || !target.spec.paused {
+        // One without our label was paused by its owner, or has lost the label a moment ago.
+        let ours = target.adopted_by() == Some(&self.world.name());
+        if target.spec.template.revision != *revision || !target.spec.paused || !ours {
             return Ok(());
         }
         self.set_paused(target, false).await?;

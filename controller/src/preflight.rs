@@ -103,7 +103,7 @@ pub(crate) fn blocker(ctx: &Context, world: &World, facts: Option<&Facts>) -> Op
 }
 
 /// Two canaries for one Deployment or one Service would undo each other's work: the older one has it.
-fn claimed_by_another(ctx: &Context, world: &World) -> Option<String> {
+pub(crate) fn claimed_by_another(ctx: &Context, world: &World) -> Option<String> {
     let age = |c: &api::Canary| {
         (c.metadata.creation_timestamp.as_ref().map(from_kube), c.metadata.name.clone())
     };

@@ -15,6 +15,7 @@ use crate::Context;
 use crate::action::{answer, pending};
 use crate::apply::{ApplyError, adopt, apply};
 use crate::events::{Notice, publish};
+use crate::proof;
 use crate::record::{Change, record};
 use crate::rest::at_rest;
 use crate::status::{self, News, State};
@@ -125,7 +126,7 @@ async fn in_run(
         next_at: decision.look_again_at,
         run: Some(run),
         intended: decision.next.weight().unwrap_or_default(),
-        held_by: status::held_by(&world.canary),
+        held_by: held_by(ctx, world, &decision.next).await,
         gateway: None,
         state: match &decision.next {
             Phase::Ended(Outcome::Failed(cause)) if cause.condemns() => State::Stalled,
@@ -138,6 +139,17 @@ async fn in_run(
     kept?;
     let more = matches!(decision.next, Phase::Ended(_)).then_some(now);
     Ok(look_again(decision.look_again_at.or(more), now))
+}
+
+/// Asked again when a run ends: what the policies don't hold any more has to be paused at rest.
+async fn held_by(ctx: &Context, world: &World, next: &Phase) -> Option<HeldBy> {
+    let known = status::held_by(&world.canary);
+    match (next, &world.target) {
+        (Phase::Ended(_), Some(target)) => {
+            proof::held_by(ctx, target, &world.name()).await.ok().or(known)
+        }
+        _ => known,
+    }
 }
 
 pub(crate) fn phase_of(run: &CanaryRun) -> Result<Phase, api::CursorError> {

@@ -14,7 +14,7 @@ use crate::Context;
 use crate::action::{answer, pending};
 use crate::apply::{adopt, apply, disown};
 use crate::events::{Notice, publish};
-use crate::preflight::{Facts, blocker};
+use crate::preflight::{Facts, blocker, claimed_by_another};
 use crate::proof;
 use crate::reconcile::{Error, SOON, observation, phase_of};
 use crate::record::{self, Start};
@@ -41,9 +41,14 @@ pub(crate) async fn at_rest(
     }
     let known = is_ready(&world.canary);
     // What only the API server can say is asked before the first run, after a change of the spec, and before each run.
-    let ask = !known || deleting || holds_new_revision(world);
+    let ask = !deleting && (!known || holds_new_revision(world));
     let facts = if ask { Some(Facts::read(ctx, world).await?) } else { None };
-    let why_not = spec_trouble(ctx, world).await?.or_else(|| blocker(ctx, world, facts.as_ref()));
+    let why_not = if deleting {
+        // Whatever else is wrong, what is ours goes.
+        claimed_by_another(ctx, world)
+    } else {
+        spec_trouble(ctx, world).await?.or_else(|| blocker(ctx, world, facts.as_ref()))
+    };
     let fit = why_not.is_none();
     let gateways = facts.as_ref().and_then(|f| f.gateways.as_deref().ok());
     let mut news = RestNews {

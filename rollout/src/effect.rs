@@ -89,5 +89,5 @@ impl Retreat {
 
 /// Nothing of ours is left in what users own.
 pub(crate) fn released() -> Vec<Effect> {
-    vec![Effect::Canary(None), Effect::Split(None), OPEN]
+    vec![Effect::Split(None), Effect::Canary(None), OPEN]
 }
