@@ -134,10 +134,7 @@ impl Question {
             match api.list(&ListParams::default().labels(selector)).await {
                 Ok(pods) => stable.pods = addresses(pods.items.iter()),
                 Err(error) => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "stable's pods unknown"
-                    );
+                    tracing::warn!(error = crate::errors::chain(&error), "stable's pods unknown");
                 }
             }
         }

@@ -220,7 +220,7 @@ impl Start<'_> {
             match event {
                 Ok(object) => wake_concerned(&object, &concern(&object), &canaries, &wake),
                 Err(error) => {
-                    let error = &error as &dyn std::error::Error;
+                    let error = crate::errors::chain(&error);
                     tracing::warn!(error, "watch interrupted, retrying");
                 }
             }

@@ -30,7 +30,7 @@ impl Failures {
     }
 }
 
-/// An error and everything that it is due to, in one line.
+/// An error and everything that it is due to, in one line: for logs too, since their JSON would leave the causes out.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -41,7 +41,7 @@ pub(crate) async fn publish(ctx: &Context, canary: &Canary, notice: Notice<'_>) 
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.code == 409 => {} // it has been said
         Err(error) => {
-            let error = &error as &dyn std::error::Error;
+            let error = crate::errors::chain(&error);
             tracing::warn!(error, reason = notice.reason, "event not written");
         }
     }

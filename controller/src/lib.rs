@@ -170,7 +170,7 @@ fn after_error(canary: Arc<Canary>, error: &reconcile::Error, ctx: Arc<Context>)
     let wait = ctx.failures.next((canary.namespace(), canary.name_any()));
     tracing::warn!(
         namespace = canary.namespace(), canary = canary.name_any(),
-        error = error as &dyn std::error::Error, retry_in = ?wait, "trying again"
+        error = errors::chain(error), retry_in = ?wait, "trying again"
     );
     Action::requeue(wait)
 }

@@ -112,7 +112,7 @@ impl Metrics {
         let mut out = String::new();
         if let Err(error) = text::encode(&mut out, &self.registry) {
             // Without the closing line a scraper takes nothing of it for complete.
-            tracing::error!(error = &error as &dyn std::error::Error, "metrics not written");
+            tracing::error!(error = crate::errors::chain(&error), "metrics not written");
         }
         out
     }

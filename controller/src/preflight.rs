@@ -67,9 +67,9 @@ async fn controller_of(
 ) -> Result<Result<String, String>, kube::Error> {
     let kind = gateway_api("Gateway", "gateways");
     let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &name.namespace, &kind);
-    let Some(gateway) = api.get_opt(&name.name).await? else {
+    let Some(gateway) = if_known(api.get(&name.name).await)? else {
         return Ok(Err(format!(
-            "gateway {name} not found; create it, or correct the route's parentRefs"
+            "gateway {name} not found; create it, or correct the route's parentRefs (is Gateway API installed?)"
         )));
     };
     let text = |o: &DynamicObject, path: &str| {
@@ -78,10 +78,21 @@ async fn controller_of(
     let class = text(&gateway, "/spec/gatewayClassName");
     let kind = gateway_api("GatewayClass", "gatewayclasses");
     let api: Api<DynamicObject> = Api::all_with(ctx.client.clone(), &kind);
-    let Some(found) = api.get_opt(&class).await? else {
+    let Some(found) = if_known(api.get(&class).await)? else {
         return Ok(Err(format!("gateway {name}: gatewayclass {class} not found; create it")));
     };
     Ok(Ok(text(&found, "/spec/controllerName")))
+}
+
+/// `None` also where the API server doesn't know the kind, whose 404 is another one.
+fn if_known(
+    answer: Result<DynamicObject, kube::Error>,
+) -> Result<Option<DynamicObject>, kube::Error> {
+    match answer {
+        Ok(object) => Ok(Some(object)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The first thing that is wrong. Without `facts`, what they say was found right before.
