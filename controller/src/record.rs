@@ -161,7 +161,10 @@ fn status(
     let mut after = before.clone();
     let first = before.history.last().is_none_or(|last| last.reason != reason)
         || before.cursor.as_ref().is_none_or(|c| c.step != cursor.step);
-    if first || verdict.is_some() {
+    // Between two checks, what the last one found says more.
+    let waits =
+        matches!(decision.reason, Reason::CheckNotDue { .. }) && last_check(before).is_some();
+    if !waits && (first || verdict.is_some()) {
         after.message = decision.reason.to_string();
     }
     if match decision.reason {
@@ -191,6 +194,16 @@ fn status(
     }
     after.cursor = Some(cursor);
     after
+}
+
+/// What the last check at this weight came to, if that is the newest thing that happened; the sentence is the run's message.
+pub(crate) fn last_check(run: &CanaryRunStatus) -> Option<&str> {
+    let reason = run.history.last()?.reason.as_str();
+    let checked = matches!(
+        reason,
+        "CheckPassed" | "CheckFailed" | "BothArmsBad" | "NoData" | "MetricsError" | "TooEarly"
+    );
+    checked.then_some(reason)
 }
 
 /// The canary's share of the requests that the check saw, in percent.

@@ -8,6 +8,7 @@ use rollout::{HeldBy, Reason, Rest, Weight};
 
 use crate::Context;
 use crate::preflight::names;
+use crate::record::last_check;
 use crate::time::from_kube;
 use crate::world::World;
 
@@ -23,6 +24,17 @@ pub(crate) struct News<'a> {
     /// What is known of the Gateways' controllers, if it was asked for.
     pub(crate) gateway: Option<String>,
     pub(crate) state: State,
+}
+
+impl News<'_> {
+    /// Reason and sentence. Between two checks they are the last one's: that the next isn't due yet tells nobody anything.
+    fn said(&self) -> (&str, String) {
+        let run = self.run.and_then(|run| run.status.as_ref());
+        match (self.reason, run.and_then(|run| Some((last_check(run)?, &run.message)))) {
+            (Reason::CheckNotDue { .. }, Some((check, message))) => (check, message.clone()),
+            _ => (self.reason.name(), self.reason.to_string()),
+        }
+    }
 }
 
 /// What kstatus, and so Argo CD, Flux and Helm, make of it.
@@ -154,26 +166,26 @@ fn waiting_for(
     canary: &Canary,
     now: DateTime<Utc>,
 ) -> Option<WaitingFor> {
-    let reason = news.reason.name();
+    let (reason, message) = news.said();
     let done = matches!(news.reason, Reason::AtRest { .. } | Reason::Succeeded { .. });
     let since = before.waiting_for.as_ref().filter(|w| w.reason == reason).map_or(now, |w| w.since);
     (!done).then(|| WaitingFor {
         reason: reason.to_owned(),
-        message: news.reason.to_string(),
+        message,
         since,
         next_at: news.next_at.filter(|at| *at > now),
-        unblock: unblock(news.reason, canary),
+        unblock: unblock(reason, canary),
     })
 }
 
 /// The command that ends the wait, where a person can.
-fn unblock(reason: &Reason, canary: &Canary) -> Option<String> {
+fn unblock(reason: &str, canary: &Canary) -> Option<String> {
     let (name, namespace) = (canary.name_any(), canary.namespace().unwrap_or_default());
     let verb = match reason {
-        Reason::AwaitingApproval { .. } | Reason::HeldForTime { .. } => "promote",
-        Reason::StillHeld { .. } => "retry",
-        Reason::BothArmsBad { .. } | Reason::NoVerdict { .. } => "abort",
-        Reason::Suspended => {
+        "AwaitingApproval" | "HeldForTime" => "promote",
+        "StillHeld" => "retry",
+        "BothArmsBad" | "NoData" | "MetricsError" | "TooEarly" => "abort",
+        "Suspended" => {
             let patch = r#"'{"spec":{"suspend":false}}'"#;
             return Some(format!(
                 "kubectl patch canary {name} -n {namespace} --type merge -p {patch}"
@@ -190,7 +202,7 @@ fn conditions(
     canary: &Canary,
     now: DateTime<Utc>,
 ) -> Vec<Condition> {
-    let (reason, message) = (news.reason.name(), news.reason.to_string());
+    let (reason, message) = news.said();
     let condition = |kind: &str, status: &str, reason: &str, message: &str| {
         let same = before.conditions.iter().find(|c| c.kind == kind && c.status == status);
         Condition {
