@@ -1,0 +1,241 @@
+//! Prometheus empty, failing, slow and lying: silence is never taken for a pass, nor for a failure of the canary.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use api::{ActionVerb, CanaryStatus};
+use serde_json::{Value, json};
+use tests::{
+    App, Cluster, Controller, Fault, FaultyPrometheus, Load, Plane, Release, Status, scenario,
+};
+
+const PLANES: &[Plane] = &[Plane::Prometheus, Plane::EnvoyGateway];
+
+/// A good version on its way, under load, with a Prometheus of its own that can be made to misbehave.
+struct Judged {
+    shop: Release,
+    prometheus: FaultyPrometheus,
+    load: Load,
+    _controller: Controller,
+}
+
+impl Judged {
+    async fn begin(
+        cluster: &'static Cluster,
+        namespace: &str,
+        fault: Fault,
+        spec: Value,
+    ) -> Result<Self> {
+        let app = App::new("shop", namespace).behaves("latency-ms", "5");
+        Self::of(cluster, app.clone(), app.version("2.0"), fault, spec).await
+    }
+
+    async fn of(
+        cluster: &'static Cluster,
+        app: App,
+        new: App,
+        fault: Fault,
+        spec: Value,
+    ) -> Result<Self> {
+        cluster.installed().await?;
+        let prometheus = FaultyPrometheus::start(cluster.prometheus().url()).await?;
+        cluster.namespace(app.namespace()).await?;
+        let alone = ["--namespace", app.namespace()];
+        let controller = Controller::start(cluster, prometheus.url(), &alone).await?;
+        let shop = Release::of(cluster, Plane::EnvoyGateway, app, spec).await?;
+        let load = shop.load().await?;
+        prometheus.set(fault);
+        shop.write(&new).await?;
+        Ok(Self { shop, prometheus, load, _controller: controller })
+    }
+
+    /// Several checks later it still waits for the same, at the same weight, with no check counted.
+    async fn held(&self, reason: &str, says: &str) -> Result<CanaryStatus> {
+        let first = self.shop.until_waiting(reason).await?;
+        ensure!(first.message().contains(says), "{:?} does not say {says:?}", first.message());
+        let asked = self.prometheus.queries();
+        let other = Cell::new(None);
+        let second = self
+            .shop
+            .until("more checks", |s| {
+                if !s.waits_for(reason) {
+                    other.set(s.waiting_for.clone());
+                }
+                self.prometheus.queries() >= asked + 2 && s.waits_for(reason)
+            })
+            .await?;
+        let other = other.take();
+        ensure!(other.is_none(), "all the while it says why it waits, but also: {other:?}");
+        ensure!(second.phase == "Progressing" && second.step == first.step, "{second:?}");
+        let cursor = self.shop.run().await?.status.and_then(|s| s.cursor).context("a cursor")?;
+        ensure!((cursor.passes, cursor.failures) == (0, 0), "nothing is counted: {cursor:?}");
+        Ok(second)
+    }
+
+    async fn no_request_failed(self) -> Result<()> {
+        let summary = self.load.stop().await?;
+        ensure!(summary.failed == 0, "no request fails: {summary:?}");
+        Ok(())
+    }
+}
+
+/// One step at a tenth; what happens after `deadline` without a usable check.
+fn no_data(deadline: &str, then: &str) -> Value {
+    let no_data = json!({"deadline": deadline, "then": then});
+    json!({"steps": [{"weight": 10}], "analysis": {"noData": no_data}})
+}
+
+#[test]
+fn an_empty_prometheus_holds_the_run_until_its_deadline_and_then_it_is_rolled_back() -> Result<()> {
+    scenario(PLANES, async |cluster| {
+        let spec = no_data("10s", "Rollback");
+        let judged = Judged::begin(cluster, "empty-rollback", Fault::Empty, spec).await?;
+        judged.held("NoData", "step 1: held: no data for requests in ").await?;
+        let failed = judged.shop.until_phase("Failed").await?;
+        ensure!(failed.message().contains("no usable metrics for too long: no data"), "{failed:?}");
+        judged.no_request_failed().await
+    })
+}
+
+#[test]
+fn an_empty_prometheus_holds_the_run_for_good_where_that_is_asked_for() -> Result<()> {
+    scenario(PLANES, async |cluster| {
+        let spec = no_data("1s", "Hold");
+        let judged = Judged::begin(cluster, "empty-hold", Fault::Empty, spec).await?;
+        let held = judged.held("NoData", "held: no data for requests in ").await?;
+        let unblock = held.waiting_for.and_then(|w| w.unblock).unwrap_or_default();
+        ensure!(unblock == "tidegate abort shop -n empty-hold", "{unblock}");
+        judged.prometheus.set(Fault::None);
+        judged.shop.until_phase("Succeeded").await?;
+        judged.no_request_failed().await
+    })
+}
+
+#[test]
+fn an_empty_prometheus_lets_the_run_go_on_after_its_deadline_where_that_is_asked_for() -> Result<()>
+{
+    scenario(PLANES, async |cluster| {
+        let spec = no_data("6s", "Promote");
+        let judged = Judged::begin(cluster, "empty-promote", Fault::Empty, spec).await?;
+        judged.held("NoData", "held: no data for requests in ").await?;
+        judged.shop.until_phase("Succeeded").await?;
+        judged.no_request_failed().await
+    })
+}
+
+#[test]
+fn a_failing_prometheus_holds_the_run_and_is_forgotten_once_it_answers() -> Result<()> {
+    scenario(PLANES, async |cluster| {
+        let spec = json!({"steps": [{"weight": 10}, {"weight": 50}]});
+        let judged = Judged::begin(cluster, "failing", Fault::Status(500), spec).await?;
+        judged.held("MetricsError", "500").await?;
+        judged.prometheus.set(Fault::None);
+        judged.shop.until_phase("Succeeded").await?;
+        let history = judged.shop.run().await?.status.context("a status")?.history;
+        let failures = history.iter().filter(|e| e.reason == "CheckFailed").count();
+        ensure!(failures == 0, "{history:?}");
+        judged.no_request_failed().await
+    })
+}
+
+#[test]
+fn a_prometheus_that_does_not_answer_delays_no_abort() -> Result<()> {
+    scenario(PLANES, async |cluster| {
+        let spec = json!({"steps": [{"weight": 10}]});
+        let judged = Judged::begin(cluster, "slow", Fault::Hang, spec).await?;
+        let shop = &judged.shop;
+        let asked = judged.prometheus.queries();
+        shop.until("a check to be asked for", |_| judged.prometheus.queries() > asked).await?;
+        let began = Instant::now();
+        shop.accepted(ActionVerb::Abort).await?;
+        shop.until("nothing to go to the canary", |s| {
+            s.traffic.as_ref().is_some_and(|t| t.stored == 0)
+        })
+        .await?;
+        let took = began.elapsed();
+        ensure!(took < Duration::from_secs(1), "the abort took {took:?}");
+        shop.until_phase("Failed").await?;
+        judged.no_request_failed().await
+    })
+}
+
+#[test]
+fn a_prometheus_that_times_out_holds_the_run_and_says_so() -> Result<()> {
+    scenario(PLANES, async |cluster| {
+        let spec = json!({"steps": [{"weight": 10}]});
+        let judged = Judged::begin(cluster, "hangs", Fault::Hang, spec).await?;
+        let first = judged.shop.until_waiting("MetricsError").await?;
+        ensure!(
+            first.message().contains("5 s") || first.message().contains("timed out"),
+            "{first:?}"
+        );
+        judged.prometheus.set(Fault::Slow(Duration::from_millis(300)));
+        judged.shop.until_phase("Succeeded").await?;
+        judged.no_request_failed().await
+    })
+}
+
+#[test]
+fn what_is_no_answer_is_an_error_and_never_a_pass() -> Result<()> {
+    scenario(PLANES, async |cluster| {
+        let spec = json!({"steps": [{"weight": 10}]});
+        let judged = Judged::begin(cluster, "lies", Fault::Html, spec).await?;
+        let lies = [
+            (Fault::Html, "MetricsError", "answered with text/html"),
+            (Fault::Garbage, "MetricsError", "requests: "),
+            (Fault::TwoSeries, "MetricsError", "2 series"),
+            (Fault::Value("NaN".to_owned()), "NoData", "no data for "),
+            (Fault::Value("+Inf".to_owned()), "MetricsError", "requests: "),
+            (Fault::Status(401), "MetricsError", "401"),
+        ];
+        for (fault, reason, says) in lies {
+            judged.prometheus.set(fault.clone());
+            let waits = judged
+                .shop
+                .until(&format!("{reason} with {says:?} for {fault:?}"), |s| {
+                    s.waits_for(reason) && s.message().contains(says)
+                })
+                .await?;
+            ensure!(waits.step.as_deref() == Some("1/1"), "{fault:?}: {waits:?}");
+        }
+        let history = judged.shop.run().await?.status.context("a status")?.history;
+        let counted = history.iter().find(|e| matches!(&*e.reason, "CheckPassed" | "CheckFailed"));
+        ensure!(counted.is_none(), "no check counts: {counted:?}");
+        judged.prometheus.set(Fault::None);
+        judged.shop.until_phase("Succeeded").await?;
+        judged.no_request_failed().await
+    })
+}
+
+#[test]
+fn a_limit_that_stable_breaks_too_holds_the_run() -> Result<()> {
+    scenario(PLANES, async |cluster| {
+        // So bad that neither can be twice as bad as the other by chance.
+        let app = App::new("shop", "both-bad").behaves("error-rate", "0.8");
+        let new = app.clone().version("2.0");
+        let spec = json!({"steps": [{"weight": 50}]});
+        let judged = Judged::of(cluster, app, new, Fault::None, spec).await?;
+        let held = judged.held("BothArmsBad", "held, stable is as bad as the canary: ").await?;
+        let message = held.message();
+        ensure!(
+            message.contains("success-rate") && message.contains("stable breaks it too:"),
+            "{message}"
+        );
+        judged.shop.accepted(ActionVerb::Abort).await?;
+        judged.shop.until_phase("Failed").await?;
+        let summary = judged.load.stop().await?;
+        ensure!(summary.lost == 0, "{summary:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn too_few_requests_say_nothing() -> Result<()> {
+    scenario(PLANES, async |cluster| {
+        let spec = json!({"steps": [{"weight": 10}], "analysis": {"minRequests": 100_000}});
+        let judged = Judged::begin(cluster, "too-few", Fault::None, spec).await?;
+        judged.held("TooEarly", " of 100,000 requests in 2s").await?;
+        judged.no_request_failed().await
+    })
+}
