@@ -37,7 +37,12 @@ async fn waits_at_half(shop: &Shop) -> Result<()> {
 }
 
 async fn goes_on_to_the_end(shop: &Shop) -> Result<()> {
-    shop.ask("promote").await?;
+    // Refused while it isn't at half, or isn't there again yet.
+    wait_for("an approval to be accepted", ENOUGH, async || {
+        waits_at_half(shop).await?;
+        Ok(shop.ask("promote").await?.then_some(()))
+    })
+    .await?;
     shop.ends("2.0", "Succeeded").await?;
     shop.serves_only("2.0").await
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::{App, Controller, ENOUGH, Kind, Plane, Shop, scenario, wait_for};
+use tests::{App, Controller, ENOUGH, Kind, Plane, Shop, scenario, unix, wait_for};
 
 const PLANES: &[Plane] = &[Plane::Prometheus, Plane::Traefik];
 
@@ -107,7 +107,7 @@ fn killed_in_each_stage_of_undoing_a_promotion_it_is_undone_all_the_same() -> Re
             Ok((shop.pods("2.0").await?.len() > 3).then_some(()))
         })
         .await?;
-        shop.ask("abort").await?;
+        ensure!(shop.ask("abort").await?, "an abort is refused");
         shop.reaches("2.0", "RollingBack", "Undo").await?;
         controller.kill().await?;
         controller = shop.controller().await?;
@@ -208,15 +208,18 @@ fn of_three_versions_within_a_second_the_last_is_promoted_and_no_other_serves_un
     })
 }
 
+/// The images of the target's own ReplicaSets.
+async fn started(shop: &Shop) -> Result<BTreeSet<String>> {
+    let all = shop.list(Kind::ReplicaSet).await?;
+    let of_target =
+        all.iter().filter(|rs| rs["metadata"]["ownerReferences"][0]["name"] == shop.name());
+    let image = |rs: &Value| rs["spec"]["template"]["spec"]["containers"][0]["image"].to_string();
+    Ok(of_target.map(image).collect())
+}
+
 /// The target itself never had a pod of anything but the first version and this one, and of this one only once it was judged.
 async fn only_judged(shop: &Shop, version: &str, run: &Value) -> Result<()> {
-    let images: BTreeSet<String> = shop
-        .list(Kind::ReplicaSet)
-        .await?
-        .iter()
-        .filter(|rs| rs["metadata"]["ownerReferences"][0]["name"] == shop.name())
-        .map(|rs| rs["spec"]["template"]["spec"]["containers"][0]["image"].to_string())
-        .collect();
+    let images = started(shop).await?;
     let allowed = |i: &String| i.contains(":1.0") || i.contains(&format!(":{version}"));
     ensure!(images.iter().all(allowed), "replica sets of {images:?}");
     ensure!(run["status"]["cursor"]["phase"] == "Succeeded", "{}", run["status"]);
@@ -273,13 +276,22 @@ fn a_newer_version_at_the_moment_of_the_start_never_starts_unjudged() -> Result<
         shop.spec()["steps"] = json!([{"weight": 0}]);
         let controller = shop.controller().await?;
         shop.adopt().await?;
-        // Each round writes an even version, and the odd one after it around the moment of the start.
-        for round in 0..6_u64 {
-            let (judged, newer) = (format!("{}.0", 2 * round + 2), format!("{}.0", 2 * round + 3));
-            shop.bump(&judged).await?;
-            shop.reaches(&judged, "Promoting", "Open").await?;
-            // The start comes 3 s after this: the service's endpoints settle first.
-            tokio::time::sleep(Duration::from_millis(2850 + 60 * round)).await;
+        // Each version but the last is overtaken at the moment of its start: 3 s after the service is seen to select all pods.
+        let mut version = "2.0".to_owned();
+        shop.bump(&version).await?;
+        for round in 0..8 {
+            let newer = format!("{}.0", round + 3);
+            let opened = wait_for(&format!("{version} to be about to start"), ENOUGH, async || {
+                let run = shop.run(&version).await?.context("no run")?;
+                let cursor = &run["status"]["cursor"];
+                let open = cursor["stage"] == "Open" && !cursor["reachedAt"].is_null();
+                Ok(open.then(|| cursor["reachedAt"].clone()))
+            })
+            .await?;
+            let before = Duration::from_millis(2970 + 10 * round);
+            let start = unix(&opened)? + before.as_secs_f64();
+            let left = start - unix(&json!(chrono::Utc::now().to_rfc3339()))?;
+            tokio::time::sleep(Duration::from_secs_f64(left.max(0.0))).await;
             shop.bump(&newer).await?;
             // Until its own run begins not one pod of it may be there.
             let early = wait_for(&format!("{newer} to be on"), ENOUGH, async || {
@@ -289,8 +301,18 @@ fn a_newer_version_at_the_moment_of_the_start_never_starts_unjudged() -> Result<
             })
             .await?;
             ensure!(early.0, "{newer} has pods before it has a run: {:?}", early.1);
-            shop.ends(&newer, "Succeeded").await?;
-            shop.serves_only(&newer).await?;
+            version = newer;
+        }
+        shop.ends(&version, "Succeeded").await?;
+        shop.serves_only(&version).await?;
+        // What was overtaken in time has never been the target's.
+        let started = started(&shop).await?;
+        for run in shop.runs().await? {
+            let (phase, image) = (&run["status"]["cursor"]["phase"], &run["spec"]["image"]);
+            ensure!(
+                phase == "Succeeded" || !started.contains(&image.to_string()),
+                "{image} is {phase}, and was started: {started:?}"
+            );
         }
         controller.kill().await
     })

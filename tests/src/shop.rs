@@ -144,7 +144,7 @@ impl Shop {
         Ok(serde_json::to_value(stored)?)
     }
 
-    /// The owner applies one of the app's manifests, as a GitOps tool does: server-side, by force.
+    /// The owner applies one of the app's manifests, as a `GitOps` tool does: server-side, by force.
     pub async fn apply(&self, kind: Kind, manifest: &Value) -> Result<Value> {
         let name = manifest["metadata"]["name"].as_str().context("a name")?;
         let params = PatchParams::apply("owner").force();
@@ -158,15 +158,21 @@ impl Shop {
         Ok(())
     }
 
-    /// What a person asks for.
-    pub async fn ask(&self, verb: &str) -> Result<()> {
+    /// What a person asks for. Whether it was accepted.
+    pub async fn ask(&self, verb: &str) -> Result<bool> {
         let action = json!({
             "apiVersion": "tidegate.dev/v1alpha1", "kind": "CanaryAction",
             "metadata": {"generateName": format!("{verb}-")},
             "spec": {"canary": self.name(), "verb": verb},
         });
-        self.create(Kind::Action, &action).await?;
-        Ok(())
+        let action = self.create(Kind::Action, &action).await?;
+        let name = action["metadata"]["name"].as_str().context("a name")?;
+        wait_for(&format!("an answer to {verb}"), ENOUGH, async || {
+            let state = self.get(Kind::Action, name).await?["status"]["state"].clone();
+            Ok((!state.is_null()).then_some(state == "Accepted"))
+        })
+        .await
+        .context(self.outlook().await)
     }
 
     /// The runs, oldest first.
@@ -219,7 +225,7 @@ impl Shop {
             Ok((cursor["weight"] == weight && cursor["stage"] == "Check").then_some(run))
         })
         .await;
-        Ok(found.context(self.outlook().await)?)
+        found.context(self.outlook().await)
     }
 
     /// Waits until the run of a version is over: as `Succeeded`, or as `Failed` for a cause such as `Superseded`.
