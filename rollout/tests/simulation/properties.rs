@@ -154,6 +154,17 @@ proptest! {
     }
 
     #[test]
+    fn on_an_ordinary_day_they_stay_until_the_route_without_them_is_accepted(
+        plan in a_plan(), fate in fate(ordinary()),
+    ) {
+        for taken in lived(plan, &fate).steps.iter().filter(|t| t.before.is_some()) {
+            let deleted = taken.changed.contains(&Effect::Canary(None));
+            let traffic = &taken.seen.traffic;
+            prop_assert!(!deleted || traffic.accepted || traffic.stored.is_none(), "{taken:#?}");
+        }
+    }
+
+    #[test]
     fn the_target_is_not_started_while_the_service_is_pinned(
         plan in a_plan(), fate in fate(hostile()),
     ) {
@@ -385,7 +396,7 @@ fn an_event_can_be_told() {
 
 // Whatever is recorded and whatever is seen: no panic, an answer to who asks, and no run that ends twice.
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn any_phase_in_any_world_is_decided(
