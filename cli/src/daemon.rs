@@ -1,12 +1,12 @@
 //! `tidegate controller`: the log, the signals, and the controller itself.
 
 use api::GROUP;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{ControllerArgs, LogFormat};
 use crate::cluster::{self, ClusterError};
 use crate::exit::Exit;
+use crate::signals::stop;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DaemonError {
@@ -62,17 +62,4 @@ fn start_log(format: LogFormat, level: &str) -> Result<(), DaemonError> {
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
     Ok(())
-}
-
-/// Resolves when someone wants it to end: Kubernetes, or Ctrl-C.
-fn stop() -> Result<impl Future<Output = ()> + Send + Sync + 'static, std::io::Error> {
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            biased;
-            _ = terminated.recv() => {}
-            _ = interrupted.recv() => {}
-        }
-    })
 }

@@ -16,6 +16,7 @@ mod overview;
 mod render;
 mod schema;
 mod screen;
+mod signals;
 mod status;
 mod terminal;
 mod text;

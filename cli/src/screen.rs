@@ -232,7 +232,7 @@ impl Screen<'_> {
                 Cell::new(cut(&metric.name, self.width.saturating_sub(56).max(12))),
                 Cell::toned(tone, value(metric.canary)),
                 Cell::new(value(metric.stable)),
-                Cell::new(&metric.limit),
+                Cell::new(limit(metric)),
                 Cell::new(metric.requests.map_or("-".to_owned(), |r| format!("{r:.0}"))),
                 Cell::toned(tone, &metric.verdict),
             ]);
@@ -342,6 +342,11 @@ fn verdict_tone(verdict: &str) -> Tone {
         "Fail" | "Error" => Tone::Bad,
         _ => Tone::Warn,
     }
+}
+
+/// With its unit, like the values beside it.
+fn limit(metric: &MetricStatus) -> String {
+    format!("{} {}", metric.limit, metric.unit).trim_end().to_owned()
 }
 
 fn quantity(value: f64, unit: &str) -> String {

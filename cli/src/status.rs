@@ -14,6 +14,7 @@ use crate::exit::Exit;
 use crate::follow;
 use crate::overview::{self, Columns};
 use crate::screen::Screen;
+use crate::signals::stop;
 use crate::terminal::{Paint, Terminal};
 
 /// What was asked for, once the cluster is known.
@@ -30,6 +31,8 @@ pub(crate) struct Wanted {
 pub(crate) enum StatusError {
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    #[error("signals can't be waited for")]
+    Signals(#[source] std::io::Error),
     #[error("the output could not be written")]
     Write(#[from] std::io::Error),
     #[error("the object could not be written as YAML")]
@@ -47,10 +50,21 @@ pub(crate) async fn run(
     let cluster = Cluster::connect(&cluster).await?;
     let wanted = Wanted { cluster, all_namespaces, output, program, terminal };
     match (name, watch) {
-        (Some(name), true) => follow::one(&wanted, &name).await,
+        (Some(name), true) => until_stopped(follow::one(&wanted, &name)).await,
         (Some(name), false) => one(&wanted, &name).await,
-        (None, true) => follow::all(&wanted).await,
+        (None, true) => until_stopped(follow::all(&wanted)).await,
         (None, false) => all(&wanted).await,
+    }
+}
+
+/// A drawing that has begun is finished: half of one would leave the terminal in disorder.
+async fn until_stopped(
+    following: impl Future<Output = Result<Exit, StatusError>>,
+) -> Result<Exit, StatusError> {
+    let stopped = stop().map_err(StatusError::Signals)?;
+    tokio::select! {
+        exit = following => exit,
+        () = stopped => Ok(Exit::Done),
     }
 }
 

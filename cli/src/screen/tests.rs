@@ -49,8 +49,8 @@ fn progressing() -> Value {
             "observedAt": "2026-11-24T03:12:33Z", "routes": ["checkout"], "gateway": "Envoy Gateway",
         },
         "metrics": [
-            metric("success-rate", [99.82, 99.91], "%", ">= 99 %", "Pass"),
-            metric("p99", [612.04, 415.2], "ms", "<= 500 ms", "Fail"),
+            metric("success-rate", [99.82, 99.91], "%", ">= 99", "Pass"),
+            metric("p99", [612.04, 415.2], "ms", "<= 500", "Fail"),
             {"name": "queue-depth", "limit": "<= 100", "verdict": "NoData", "query": "x"},
         ],
         "conditions": [
