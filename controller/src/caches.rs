@@ -210,9 +210,12 @@ impl Start<'_> {
             .default_backoff()
             .modify(|object| {
                 object.meta_mut().managed_fields = None;
-                if let Some(annotations) = &mut object.meta_mut().annotations {
-                    annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+                let annotations = &mut object.meta_mut().annotations;
+                if let Some(all) = annotations {
+                    all.remove("kubectl.kubernetes.io/last-applied-configuration");
                 }
+                // None are none, or a route would differ from what it should be by an empty map.
+                annotations.take_if(|all| all.is_empty());
             })
             .reflect(writer)
             .touched_objects();
