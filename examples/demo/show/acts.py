@@ -25,8 +25,8 @@ ACTS = {
         {"error-rate": "0.05"}, served=(0.5, 30), fails=(1, 15),
     ),
     3: Act(
-        "a version with a slow tail: 5 % of its requests take 2 s", "slow tail", "1.3", "rolled back", "p99",
-        {"slow-rate": "0.05", "slow-ms": "2000"}, served=(0.5, 30),
+        "a version with a slow tail: 4 % of its requests take 2 s", "slow tail", "1.3", "rolled back", "p99",
+        {"slow-rate": "0.04", "slow-ms": "2000"}, served=(0.5, 30),
     ),
     4: Act(
         "a version that crashes as it starts", "crash loop", "1.4", "rolled back", "CrashLoopBackOff",
@@ -67,17 +67,27 @@ def lost(act, told):
 def broken(act, told):
     """Each expectation that was not met, as a sentence."""
     if told.outcome != act.outcome:
-        yield f"it was {told.outcome}, and should have been {act.outcome}"
+        yield f"it was {told.outcome}, and should have been {act.outcome}: {told.reason}"
+    else:
+        yield from on_its_way(act, told)
+    if lost(act, told):
+        yield f"{lost(act, told):,} requests failed that it had nothing to do with"
+    if not told.stable_pods_stayed:
+        yield "the pods of the version before did not stay as they were"
+    if not told.reverted:
+        yield "after its owner took it back, the canary did not come to rest"
+
+
+def on_its_way(act, told):
     if act.because not in told.reason:
-        yield f"the reason doesn't say {act.because}: {told.reason or 'there is none'}"
-    up = told.weights[:-1] if told.weights and told.weights[-1] == 0 and len(told.weights) > 1 else told.weights
+        yield f"the reason doesn't say {act.because}: {told.reason}"
+    up = told.weights[:-1] if len(told.weights) > 1 and told.weights[-1] == 0 else told.weights
     steps = ALL_STEPS if act.outcome == "promoted" else ALL_STEPS[: len(up)]
     if up != steps:
         yield f"its weights were {arrows(up)}, not {arrows(steps)}"
-    highest = max(up, default=0)
-    if act.outcome != "promoted" and highest > 50:
-        yield f"it went up to {highest} %"
-    if highest > 0 and not told.observed:
+    if act.outcome != "promoted" and max(up, default=0) > 50:
+        yield f"it went up to {max(up)} %"
+    if max(up, default=0) > 0 and not told.observed:
         yield "no observed weight was told"
     for intended, observed in told.observed:
         if abs(intended - observed) > 8:
@@ -90,12 +100,6 @@ def broken(act, told):
     own = told.failed.get(act.version, 0)
     if not at_least <= 100 * own / max(new, 1) <= at_most:
         yield f"{own:,} of its {new:,} answers were failures, not {at_least} to {at_most} %"
-    if lost(act, told):
-        yield f"{lost(act, told):,} requests failed that it had nothing to do with"
-    if not told.stable_pods_stayed:
-        yield "the pods of the version before did not stay as they were"
-    if not told.reverted:
-        yield "after its owner took it back, the canary did not come to rest"
 
 
 def arrows(weights):

@@ -3,7 +3,7 @@
 import time
 
 from acts import Told
-from screen import Follower, bad, bold, good, say
+from screen import Follower, bad, good, say
 
 LONGEST = 120  # seconds that a release may take
 
@@ -89,7 +89,7 @@ class Release:
             cause = (run["cursor"].get("cause") or {}).get("kind")
             back = "aborted" if cause == "Aborted" else "rolled back"
             told.outcome = "promoted" if run["cursor"]["phase"] == "Succeeded" else back
-            told.reason = run["message"]
+            told.reason = run["message"].removeprefix("rolled back: ")
         print()
         colour = good if told.outcome == act.outcome else bad
         print(colour(f"{act.version} {told.outcome} after {told.seconds:.0f} s"))

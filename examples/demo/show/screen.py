@@ -79,6 +79,7 @@ class Follower:
 
     def __exit__(self, *_):
         if self.process:
+            time.sleep(0.3)  # the end is shown too
             self.process.terminate()
             self.process.wait()
             print("\033[?7h", end="", flush=True)
@@ -91,7 +92,7 @@ class Follower:
         if line != self.last:
             self.last = line
             at = f"{time.monotonic() - self.start:6.1f} s  "
-            say(at + line, " " * 17)
+            say(line, " " * 17, at)
         at = traffic.get("observedAt")
         if at and at != self.checked:
             self.checked = at
