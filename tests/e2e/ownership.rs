@@ -13,15 +13,15 @@ fn app(namespace: &str) -> App {
     App::new("shop", namespace).replicas(3).behaves("latency-ms", "5")
 }
 
-/// A GitOps tool that applies all that it has each second, and looks what its writes changed.
+/// A tool such as Argo CD that applies all that it has each second, and looks what its writes changed.
 #[derive(Debug, Default)]
-struct GitOps {
+struct EachSecond {
     applies: usize,
     /// Applies after which the object was another, though what was applied was the same.
     changes: usize,
 }
 
-impl GitOps {
+impl EachSecond {
     /// Until the run of a version is over.
     async fn run(shop: &Shop, version: &str) -> Result<Self> {
         let mut seen = Self::default();
@@ -79,7 +79,7 @@ async fn applied(cluster: &'static Cluster, gateway: Plane, namespace: &str) -> 
     let (shop, controller) = Shop::open(cluster, gateway, app(namespace)).await?;
     let load = shop.load().await?;
     shop.bump("2.0").await?;
-    let seen = GitOps::run(&shop, "2.0").await?;
+    let seen = EachSecond::run(&shop, "2.0").await?;
     let run = shop.ends("2.0", "Succeeded").await?;
     // Between a read and the apply that follows it, the controller may have written.
     ensure!(seen.applies > 30 && seen.changes <= 3, "{seen:?}");

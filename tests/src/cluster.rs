@@ -3,6 +3,7 @@ use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -121,6 +122,7 @@ impl Cluster {
 
     /// A ServiceAccount, by a token as `kubectl create token` makes them.
     pub async fn service_account(&self, namespace: &str, name: &str) -> Result<User> {
+        static WRITTEN: AtomicU32 = AtomicU32::new(0);
         let token = self
             .kubectl(&["-n", namespace, "create", "token", name, "--duration", "24h"])
             .await
@@ -130,7 +132,10 @@ impl Cluster {
             user.token = Some(token.trim().to_owned().into());
         }
         let path = self.dir.join(format!("{namespace}.{name}.kubeconfig"));
-        fs::write(&path, serde_norway::to_string(&file)?)?;
+        // Whole at once: another story's controller may be reading it.
+        let part = path.with_extension(WRITTEN.fetch_add(1, Ordering::Relaxed).to_string());
+        fs::write(&part, serde_norway::to_string(&file)?)?;
+        fs::rename(&part, &path)?;
         User::read(&format!("system:serviceaccount:{namespace}:{name}"), path).await
     }
 

@@ -282,7 +282,8 @@ impl Shop {
             pod["metadata"]["deletionTimestamp"].is_null()
                 && of.is_some_and(|i| i.ends_with(&image))
         });
-        Ok(staying.map(|pod| pod["metadata"]["uid"].to_string()).collect())
+        let uid = |pod: &Value| pod["metadata"]["uid"].as_str().map(str::to_owned);
+        Ok(staying.filter_map(uid).collect())
     }
 
     /// Fails unless Service and route are as their owner wrote them, and nothing that is made for a run is there.
@@ -436,16 +437,16 @@ impl Answered {
 pub fn ours(object: &Value) -> Vec<String> {
     let keys = |field: &str| object["metadata"][field].as_object().into_iter().flatten();
     let keys = keys("labels").chain(keys("annotations")).map(|(key, _)| key.clone());
-    let managed = object["metadata"]["managedFields"].as_array().into_iter().flatten();
-    let manages = managed.filter(|m| m["manager"] == "tidegate").map(|m| format!("fields {m}"));
-    keys.filter(|key| key.contains("tidegate.dev")).chain(manages).collect()
+    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let fields = entries.filter(|e| e["manager"] == "tidegate").map(|e| format!("fields {e}"));
+    keys.filter(|key| key.contains("tidegate.dev")).chain(fields).collect()
 }
 
 /// Unix seconds of an RFC 3339 time, as the API server writes it.
 pub fn unix(time: &Value) -> Result<f64> {
     let text = time.as_str().context("a time")?;
     let time = chrono::DateTime::parse_from_rfc3339(text)?;
-    Ok(time.timestamp_micros() as f64 / 1e6)
+    Ok((time - chrono::DateTime::UNIX_EPOCH.fixed_offset()).as_seconds_f64())
 }
 
 fn canary(app: &App) -> Value {
