@@ -265,24 +265,31 @@ impl Write<'_> {
         }
         // First, else the pods go to whichever other ReplicaSet is the newest.
         if kept.pods.desired == 0 && target.spec.replicas > 0 {
-            self.scale(&kept.name, target.spec.replicas).await?;
+            self.scale(target, &kept.name, target.spec.replicas).await?;
         }
         for rs in self.world.replica_sets.iter().filter(|rs| rs.revision != *revision) {
             if rs.revision == target.spec.template.revision {
                 let api = self.api::<ReplicaSet>();
+                self.ctx.replica_sets.forget(target);
                 match api.delete(&rs.name, &DeleteParams::background()).await {
                     Ok(_) => tracing::info!(replicaset = rs.name, "replicaset deleted"),
                     Err(kube::Error::Api(status)) if status.code == 404 => {}
                     Err(error) => return Err(refused(format!("replicaset {}", rs.name))(error)),
                 }
             } else if rs.pods.desired > 0 {
-                self.scale(&rs.name, 0).await?;
+                self.scale(target, &rs.name, 0).await?;
             }
         }
         Ok(())
     }
 
-    async fn scale(&self, replica_set: &str, replicas: u32) -> Result<(), ApplyError> {
+    async fn scale(
+        &self,
+        target: &Workload,
+        replica_set: &str,
+        replicas: u32,
+    ) -> Result<(), ApplyError> {
+        self.ctx.replica_sets.forget(target);
         let patch = json!({"spec": {"replicas": replicas}});
         self.api::<ReplicaSet>()
             .patch_scale(replica_set, &params(), &Patch::Merge(&patch))

@@ -13,6 +13,7 @@ mod preflight;
 mod proof;
 mod reconcile;
 mod record;
+mod replica_sets;
 mod rest;
 mod server;
 mod status;
@@ -44,6 +45,7 @@ pub use clock::{Clock, SystemClock};
 use metrics::{Metrics, client};
 use reconcile::reconcile;
 use record::Written;
+use replica_sets::ReplicaSets;
 
 /// How long one query may take, its retries included.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -77,6 +79,7 @@ struct Context {
     client: Client,
     clock: Arc<dyn Clock>,
     caches: Caches,
+    replica_sets: ReplicaSets,
     metrics: Arc<dyn MetricSource>,
     observability: Arc<Metrics>,
     analyst: Analyst,
@@ -122,6 +125,7 @@ pub async fn run(
         client,
         clock: Arc::new(SystemClock),
         caches: caches.clone(),
+        replica_sets: ReplicaSets::default(),
         metrics: Arc::new(source),
         observability,
         analyst: Analyst::default(),

@@ -134,7 +134,10 @@ async fn in_run(
             _ => State::InProgress,
         },
     };
-    status::write(ctx, world, &news).await?;
+    // A look that is followed by another at once leaves the status to that one.
+    if decision.look_again_at.is_none_or(|at| at > now) || applied.is_err() {
+        status::write(ctx, world, &news).await?;
+    }
     applied?;
     kept?;
     let more = matches!(decision.next, Phase::Ended(_)).then_some(now);

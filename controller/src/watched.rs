@@ -34,6 +34,9 @@ pub(crate) struct WorkloadSpec {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct WorkloadStatus {
     pub(crate) observed_generation: i64,
+    pub(crate) replicas: u32,
+    pub(crate) ready_replicas: u32,
+    pub(crate) available_replicas: u32,
 }
 
 /// One of a Deployment's ReplicaSets, reduced in the same way.

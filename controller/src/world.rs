@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use api::{Canary, CanaryRun};
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt};
 use providers::traffic::{Backends, Found, Gateway, HttpRoute, Observed, TrafficProvider, find};
 use rollout::{CanaryPods, Pods, Revision, Target, Traffic, Weight, Workload as Seen};
 use serde_json::Value;
 
 use crate::Context;
+use crate::replica_sets::Revised;
 use crate::trouble;
-use crate::watched::{Generation, POD_TEMPLATE_HASH, Workload};
+use crate::watched::{POD_TEMPLATE_HASH, Workload};
 
 /// The objects of one canary.
 pub(crate) struct World {
@@ -33,16 +33,6 @@ pub(crate) struct World {
     pub(crate) provider: HttpRoute,
 }
 
-/// One of the target's ReplicaSets.
-#[derive(Clone, Debug)]
-pub(crate) struct Revised {
-    pub(crate) name: String,
-    pub(crate) revision: Revision,
-    /// Its `pod-template-hash`.
-    pub(crate) hash: String,
-    pub(crate) pods: Pods,
-}
-
 impl World {
     /// # Errors
     /// When the API server doesn't say which ReplicaSets there are.
@@ -58,7 +48,7 @@ impl World {
         };
         let target = caches.deployment(&namespace, name);
         let replica_sets = match &target {
-            Some(target) => replica_sets(ctx, &namespace, target).await?,
+            Some(target) => ctx.replica_sets.of(ctx, &namespace, target).await?,
             None => vec![],
         };
         let all: Vec<Value> = caches
@@ -173,35 +163,6 @@ fn gateways_of(canary: &Canary) -> Vec<Gateway> {
     let traffic = canary.status.as_ref().and_then(|s| s.traffic.as_ref());
     let names = traffic.and_then(|t| t.gateway.as_deref()).unwrap_or_default();
     names.split(", ").filter(|n| !n.is_empty()).map(Gateway::by).collect()
-}
-
-async fn replica_sets(
-    ctx: &Context,
-    namespace: &str,
-    target: &Workload,
-) -> Result<Vec<Revised>, kube::Error> {
-    let api: Api<Generation> = Api::namespaced(ctx.client.clone(), namespace);
-    let selector = ListParams::default().labels(&target.spec.selector.to_query());
-    let uid = target.metadata.uid.as_deref();
-    let list = api.list(&selector).await?;
-    let owned = list.items.into_iter().filter(|rs| {
-        rs.owner_references().iter().any(|o| o.controller == Some(true) && Some(&*o.uid) == uid)
-    });
-    Ok(owned.filter_map(revised).collect())
-}
-
-fn revised(rs: Generation) -> Option<Revised> {
-    Some(Revised {
-        name: rs.name_any(),
-        hash: rs.labels().get(POD_TEMPLATE_HASH)?.clone(),
-        revision: rs.spec.template.revision,
-        pods: Pods {
-            desired: rs.spec.replicas,
-            existing: rs.status.replicas,
-            ready: rs.status.ready_replicas,
-            available: rs.status.available_replicas,
-        },
-    })
 }
 
 /// Pods of the canary's Deployment, those that are going included.
