@@ -1,7 +1,7 @@
 //! Prometheus empty, failing, slow and lying: silence is never taken for a pass, nor for a failure of the canary.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use api::{ActionVerb, CanaryStatus};
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tests::{
     App, Cluster, Controller, Fault, FaultyPrometheus, Load, Plane, Release, Status, scenario,
 };
+use tokio::time::Instant;
 
 const PLANES: &[Plane] = &[Plane::Prometheus, Plane::EnvoyGateway];
 

@@ -35,9 +35,9 @@ fn a_run_waits_at_25_percent_until_it_is_promoted_and_only_as_it_was_seen() -> R
         ensure!(waiting.next_at.is_some(), "checks go on: {:?}", waiting.message);
 
         let refused = async |run: Option<&str>, step: u32, says: &str| {
-            let mut stale = shop.action(ActionVerb::Promote);
-            (stale.run, stale.step) = (run.map(str::to_owned), Some(step));
-            let (state, message) = shop.ask_as(cluster.admin(), stale).await?;
+            let mut asked = shop.action(ActionVerb::Promote);
+            (asked.run, asked.step) = (run.map(str::to_owned), Some(step));
+            let (state, message) = shop.ask_as(cluster.admin(), asked).await?;
             let so = state == ActionState::Refused && message.contains(says);
             ensure!(so, "{state:?}: {message}");
             Ok(())
