@@ -12,15 +12,11 @@ fn app(namespace: &str) -> App {
     App::new("shop", namespace).replicas(3).behaves("latency-ms", "5")
 }
 
-/// A run that stays at 50 % until it is let go on, `go`.
-async fn held_at_half(shop: &mut Shop) {
-    shop.spec()["steps"] =
-        json!([{"weight": 0}, {"weight": 50, "hold": {"untilApproved": true}}, {"weight": 100}]);
-}
-
+/// A run of 2.0 that stays at 50 % until it is approved.
 async fn half_way(cluster: &'static tests::Cluster, app: App) -> Result<(Shop, tests::Controller)> {
     let mut shop = Shop::deploy(cluster, Plane::Traefik, app).await?;
-    held_at_half(&mut shop).await;
+    shop.spec()["steps"] =
+        json!([{"weight": 0}, {"weight": 50, "hold": {"untilApproved": true}}, {"weight": 100}]);
     let controller = shop.controller().await?;
     shop.adopt().await?;
     shop.bump("2.0").await?;
