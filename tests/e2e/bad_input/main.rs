@@ -139,17 +139,15 @@ fn what_is_not_as_it_has_to_be() -> Result<()> {
             &["the gateway's controller is example.com/other, whose metrics are not known yet"],
             Way::Written,
         ),
-        Mistake {
-            then: &["rollout", "pause", "deployment", "shop"],
-            ..mistake(
-                Input::good("paused"),
-                &[
-                    "deployment shop is paused by its owner; resume it once",
-                    "kubectl rollout resume deployment shop -n paused",
-                ],
-                Way::Kubectl(&["rollout", "resume", "deployment", "shop"]),
-            )
-        },
+        mistake(
+            Input::good("paused"),
+            &[
+                "deployment shop is paused by its owner; resume it once",
+                "kubectl rollout resume deployment shop -n paused",
+            ],
+            Way::Kubectl(&["rollout", "resume", "deployment", "shop"]),
+        )
+        .after(&["rollout", "pause", "deployment", "shop"]),
     ];
     scenario(PLANES, async |cluster| all(cluster, mistakes).await)
 }

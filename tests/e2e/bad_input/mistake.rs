@@ -36,8 +36,8 @@ impl Input {
 
     pub(crate) fn with(mut self, path: &str, value: Value) -> Self {
         let (kind, path) = path.split_once('/').unwrap_or((path, ""));
-        for object in self.objects.iter_mut().filter(|o| o["kind"] == kind) {
-            set(object, path, value.clone());
+        if let Some(object) = self.objects.iter_mut().find(|o| o["kind"] == kind) {
+            set(object, path, value);
         }
         self
     }
@@ -79,7 +79,7 @@ pub(crate) enum Way {
 pub(crate) struct Mistake {
     input: Input,
     /// Arguments of kubectl, once the objects are there.
-    pub(crate) then: &'static [&'static str],
+    then: &'static [&'static str],
     says: &'static [&'static str],
     way_out: Way,
 }
@@ -89,6 +89,11 @@ pub(crate) fn mistake(input: Input, says: &'static [&'static str], way_out: Way)
 }
 
 impl Mistake {
+    /// The owner does this with kubectl before the canary is created.
+    pub(crate) fn after(self, then: &'static [&'static str]) -> Self {
+        Self { then, ..self }
+    }
+
     pub(crate) async fn is_said_and_mended(&self, cluster: &Cluster) -> Result<()> {
         self.tell(cluster).await.with_context(|| format!("in namespace {}", self.input.namespace))
     }
