@@ -95,8 +95,9 @@ async fn in_run(
     };
     let entry = |run: &CanaryRun| run.status.as_ref().and_then(|s| s.history.last().cloned());
     let is_news = written.as_ref().is_some_and(|written| entry(written) != entry(run));
+    let is_recorded = written.is_some();
     let run = written.as_ref().unwrap_or(run);
-    if written.is_some() {
+    if is_recorded {
         let next = Cursor::new(&decision.next, &frozen.plan);
         tracing::info!(
             phase = next.phase, stage = next.stage, step = next.step, weight = next.weight,
@@ -110,7 +111,7 @@ async fn in_run(
     if asked.is_none() || decision.answer.is_some() {
         answer(ctx, action.as_deref(), decision.answer.as_ref()).await?;
     }
-    if written.is_some() {
+    if is_recorded {
         count(ctx, world, &decision.reason, counted);
     }
     if is_news {
@@ -134,8 +135,10 @@ async fn in_run(
             _ => State::InProgress,
         },
     };
-    // A look that is followed by another at once leaves the status to that one.
-    if decision.look_again_at.is_none_or(|at| at > now) || applied.is_err() {
+    // A look that is followed by another at once leaves the status to that one, as one does that waits for a check to be made.
+    let at_once = decision.look_again_at.is_some_and(|at| at <= now);
+    let being_checked = !is_recorded && due.is_some() && seen.verdict.is_none();
+    if applied.is_err() || !(at_once || being_checked) {
         status::write(ctx, world, &news).await?;
     }
     applied?;

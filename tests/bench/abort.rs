@@ -5,7 +5,7 @@ use serde_json::json;
 use tests::{Cluster, Controller, Fault, FaultyPrometheus, Plane};
 
 use crate::fleet::Fleet;
-use crate::journal::Journal;
+use crate::journal::{Journal, now};
 use crate::report::{Report, Spans};
 
 /// Canaries per interval; half of them are aborted one by one, half at once.
@@ -31,8 +31,11 @@ pub(crate) async fn run() -> Result<Report> {
                 json!({"steps": [{"weight": 25}, {"weight": 50}], "analysis": {"interval": interval}})
             })
             .await?;
+        let began = now();
         for app in fleet.apps() {
-            let began = fleet.bump(&app.clone().version("2.0")).await?;
+            fleet.bump(&app.clone().version("2.0")).await?;
+        }
+        for app in fleet.apps() {
             weights.until("weight 25", app.name(), began, |w| w == 25).await?;
         }
         let (some, others) = fleet.apps().split_at(CANARIES / 2);

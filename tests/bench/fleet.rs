@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use tests::{ApiRequest, App, Cluster, Plane, wait_for};
+use tests::{ApiRequest, App, Cluster, Load, Plane, Requests, wait_for};
 
 use crate::journal::now;
 
@@ -97,8 +97,17 @@ impl<'a> Fleet<'a> {
         &self.namespace
     }
 
-    pub(crate) fn host(&self, app: &App) -> String {
-        format!("{}.{}.test", app.name(), self.namespace)
+    /// Sends requests to the app through Traefik, once it answers there.
+    pub(crate) async fn load(&self, app: &App, per_second: u32) -> Result<Load> {
+        let host = format!("{}.{}.test", app.name(), self.namespace);
+        let http = reqwest::Client::new();
+        wait_for(&format!("{host} to answer"), ENOUGH, async || {
+            let answer = http.get(Plane::Traefik.url()).header("Host", &host).send().await?;
+            Ok(answer.status().is_success().then_some(()))
+        })
+        .await?;
+        let requests = Requests::through(Plane::Traefik, &host).per_second(per_second);
+        Load::start(self.cluster, &requests).await
     }
 
     /// The owner writes the app's new template; the answer is when that was.
@@ -137,6 +146,14 @@ impl<'a> Fleet<'a> {
         })
         .await
     }
+}
+
+/// As the default ones, but for what a busy machine does to the 99th percentile.
+pub(crate) fn patient_metrics() -> Value {
+    json!([
+        {"name": "success-rate", "builtin": "request-success-rate", "limit": {"min": 99}},
+        {"name": "p99", "builtin": "request-duration", "quantile": 0.99, "limit": {"max": 60_000}},
+    ])
 }
 
 fn list(objects: &[Value]) -> String {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
-use tests::{Cluster, Controller, Fault, FaultyPrometheus, Load, Plane, Requests};
+use tests::{Cluster, Controller, Fault, FaultyPrometheus, Plane};
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, patient_metrics};
 use crate::journal::{Journal, now};
 use crate::report::Report;
 
@@ -25,14 +25,13 @@ pub(crate) async fn run() -> Result<Report> {
         .adopt(|_| {
             json!({
                 "steps": [{"weight": 0}, {"weight": 25}, {"weight": 50}],
-                "analysis": {"interval": "10s", "threshold": 5, "minRequests": 5},
+                "analysis": {"interval": "10s", "threshold": 5, "minRequests": 5, "metrics": patient_metrics()},
             })
         })
         .await?;
     let mut loads = vec![];
     for app in fleet.apps() {
-        let requests = Requests::through(Plane::Traefik, &fleet.host(app)).per_second(8);
-        loads.push(Load::start(&cluster, &requests).await?);
+        loads.push(fleet.load(app, 8).await?);
     }
     let began = now();
     for app in fleet.apps() {

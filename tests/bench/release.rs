@@ -3,7 +3,7 @@
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use tests::{Cluster, Controller, Load, Plane, Requests};
+use tests::{Cluster, Controller, Plane};
 
 use crate::fleet::Fleet;
 use crate::journal::Journal;
@@ -91,7 +91,7 @@ async fn stop(cluster: &Cluster, namespace: &str, steps: &Value) -> Result<(Stop
         .adopt(|_| json!({"steps": steps, "analysis": {"interval": "10s", "threshold": 2}}))
         .await?;
     let app = &fleet.apps()[0];
-    let load = Load::start(cluster, &Requests::through(Plane::Traefik, &fleet.host(app))).await?;
+    let load = fleet.load(app, 100).await?;
     // Stable has a whole window of its own before the canary comes.
     tokio::time::sleep(std::time::Duration::from_secs(10)).await;
     let bad = app.clone().version("2.0").behaves("error-rate", "0.2");

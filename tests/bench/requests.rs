@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tests::{Cluster, Controller, FaultyPrometheus, Load, Plane, Requests};
+use tests::{Cluster, Controller, FaultyPrometheus, Plane};
 
-use crate::fleet::{Fleet, by_verb, requests_between};
+use crate::fleet::{Fleet, by_verb, patient_metrics, requests_between};
 use crate::journal::now;
 use crate::report::{Report, ratio};
 
@@ -24,9 +24,9 @@ pub(crate) async fn run() -> Result<Report> {
     let fleet =
         Fleet::deploy(&cluster, "requests", 1, |app| app.replicas(2).behaves("latency-ms", "5"))
             .await?;
-    fleet.adopt(|_| json!({"analysis": {"interval": "10s"}})).await?;
+    fleet.adopt(|_| json!({"analysis": {"interval": "10s", "metrics": patient_metrics()}})).await?;
     let app = &fleet.apps()[0];
-    let load = Load::start(&cluster, &Requests::through(Plane::Traefik, &fleet.host(app))).await?;
+    let load = fleet.load(app, 100).await?;
     tokio::time::sleep(ECHO).await;
     let queries = prometheus.queries();
     let began = fleet.bump(&app.clone().version("2.0")).await?;
@@ -51,7 +51,7 @@ pub(crate) async fn run() -> Result<Report> {
     }
     let total = asked.len() as u64;
     report.row([&"all", &total]);
-    report.limit(format!("fewer than Argo Rollouts, {ARGO}"), total < ARGO);
+    report.limit(format!("fewer than Flagger, {FLAGGER}"), total < FLAGGER);
     report.limit("no user request fails", failed == 0);
     Ok(report.note(format!(
         "{queries} queries to Prometheus. Flagger 1.44.0: {FLAGGER} requests per rollout of 5 steps, {} times as many; Argo Rollouts 1.10.2: {ARGO}, {} times.",
