@@ -49,7 +49,7 @@ class Demo:
             self.trouble.append("adoption: the pods of 1.0 did not stay as they were")
         if self.changed(at_rest=True):
             self.trouble.append(f"adoption: {', '.join(self.changed(at_rest=True))} changed")
-        say("Adopted: the same pods, and the owner's Deployment, Service and route as they were.")
+        print("Adopted: the pods are the same, and all that the owner wrote is as it was.")
 
     def changed(self, at_rest=False):
         """What of the owner's is not as it was; at rest the Deployment has a label."""
@@ -93,9 +93,17 @@ class Demo:
             self.trouble.append(f"{when}: {trouble}: {', '.join(left())}")
 
 
+def stop(*_):
+    """Once is enough: Ctrl-C comes from the terminal, and again from the namespace that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main():
     folder, numbers = sys.argv[1], [int(n) for n in sys.argv[2].split(",")]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
     cluster = Cluster(folder)
     try:
         demo = Demo(cluster)

@@ -25,8 +25,8 @@ ACTS = {
         {"error-rate": "0.05"}, served=(0.5, 30), fails=(1, 15),
     ),
     3: Act(
-        "a version with a slow tail: 4 % of its requests take 2 s", "slow tail", "1.3", "rolled back", "p99",
-        {"slow-rate": "0.04", "slow-ms": "2000"}, served=(0.5, 30),
+        "a version with a slow tail: 4 % of its requests take 3 s", "slow tail", "1.3", "rolled back", "p99",
+        {"slow-rate": "0.04", "slow-ms": "3000"}, served=(0.5, 30),
     ),
     4: Act(
         "a version that crashes as it starts", "crash loop", "1.4", "rolled back", "CrashLoopBackOff",

@@ -1,16 +1,18 @@
 """What people see: headings, commands as they are typed, and a release as it goes on."""
 
+import os
 import subprocess
 import sys
 import textwrap
 import time
 
 TERMINAL = sys.stdout.isatty()
+COLOURS = TERMINAL and not os.environ.get("NO_COLOR")
 WIDTH = 80
 
 
 def paint(code, text):
-    return f"\033[{code}m{text}\033[0m" if TERMINAL else text
+    return f"\033[{code}m{text}\033[0m" if COLOURS else text
 
 
 def bold(text):
@@ -46,7 +48,8 @@ class Doing:
         print(f"  {self.what} ".ljust(66, "."), end=" ", flush=True)
 
     def __exit__(self, kind, *_):
-        print(f"{time.monotonic() - self.start:5.1f} s" if kind is None else "failed", flush=True)
+        if kind is None:
+            print(f"{time.monotonic() - self.start:5.1f} s", flush=True)
 
 
 def typed(who, command, note=""):
