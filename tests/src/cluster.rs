@@ -177,14 +177,19 @@ impl Cluster {
         self.apply(&app.manifests()).await?;
         self.rolled_out(namespace, app.name()).await?;
         for (plane, host) in app.hosts() {
-            let request = reqwest::Client::new().get(plane.url()).header("Host", host);
-            wait_for(&format!("{host} to answer"), Duration::from_secs(30), async || {
-                let answer = request.try_clone().context("a request")?.send().await?;
-                Ok(answer.status().is_success().then_some(()))
-            })
-            .await?;
+            self.answers(*plane, host).await?;
         }
         Ok(())
+    }
+
+    /// Waits until a gateway routes requests to `host`.
+    pub async fn answers(&self, gateway: Plane, host: &str) -> Result<()> {
+        let request = reqwest::Client::new().get(gateway.url()).header("Host", host);
+        wait_for(&format!("{host} to answer"), Duration::from_secs(30), async || {
+            let answer = request.try_clone().context("a request")?.send().await?;
+            Ok(answer.status().is_success().then_some(()))
+        })
+        .await
     }
 
     /// Waits until a Deployment's rollout is complete.

@@ -53,6 +53,17 @@ impl Release {
     ) -> Result<Self> {
         let host = format!("{}.test", app.namespace());
         let app = app.host(gateway, &host);
+        Self::adopt(cluster, gateway, app, spec).await
+    }
+
+    /// The same with an app that has its own route, or none for a canary that makes one.
+    pub async fn adopt(
+        cluster: &'static Cluster,
+        gateway: Plane,
+        app: App,
+        spec: Value,
+    ) -> Result<Self> {
+        let host = format!("{}.test", app.namespace());
         cluster.deploy(&app).await?;
         let release = Self { cluster, app, gateway, host };
         release.configure(spec).await?;
@@ -67,10 +78,10 @@ impl Release {
     /// Applies the canary: quick analysis, with these fields of its spec instead.
     pub async fn configure(&self, changes: Value) -> Result<()> {
         let mut spec = quick();
-        merge(&mut spec, changes);
         let name = self.app.name();
         spec["targetRef"] = json!({"name": name});
         spec["traffic"] = json!({"service": {"name": name}});
+        merge(&mut spec, changes);
         let canary = json!({
             "apiVersion": "tidegate.dev/v1alpha1", "kind": "Canary",
             "metadata": {"name": name, "namespace": self.namespace()}, "spec": spec,

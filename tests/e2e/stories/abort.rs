@@ -88,6 +88,29 @@ fn an_abort_while_it_waits_for_approval() -> Result<()> {
 }
 
 #[test]
+fn what_was_aborted_is_tried_again_when_asked_and_promoted() -> Result<()> {
+    story(async |cluster| {
+        let held = json!({"weight": 50, "hold": {"untilApproved": true}});
+        let spec = json!({"steps": [held]});
+        let shop = Release::open(cluster, Plane::EnvoyGateway, "again", spec).await?;
+        let load = shop.load().await?;
+        shop.write(&shop.app().version("2.0")).await?;
+        shop.until_waiting("AwaitingApproval").await?;
+        shop.accepted(ActionVerb::Abort).await?;
+        shop.until_phase("Failed").await?;
+        shop.refused(ActionVerb::Abort, "no run is on").await?;
+        shop.accepted(ActionVerb::Retry).await?;
+        shop.until_waiting("AwaitingApproval").await?;
+        shop.accepted(ActionVerb::Promote).await?;
+        shop.until_phase("Succeeded").await?;
+        let run = shop.run().await?.metadata.name.unwrap_or_default();
+        ensure!(run.ends_with("-2"), "the second run of the revision: {run}");
+        ensure!(load.stop().await?.failed == 0, "no request fails");
+        Ok(())
+    })
+}
+
+#[test]
 fn an_abort_while_it_is_suspended() -> Result<()> {
     story(async |cluster| {
         let spec = json!({"steps": [{"weight": 50, "hold": {"untilApproved": true}}]});

@@ -2,6 +2,7 @@
 
 mod abort;
 mod approval;
+mod custom;
 mod promotion;
 mod rollback;
 
