@@ -91,11 +91,15 @@ impl Write<'_> {
     async fn pin(&self, to: Option<&Revision>) -> Result<(), ApplyError> {
         let Some(service) = &self.world.service else { return Ok(()) };
         let what = format!("service {}", service.name_any());
-        let hash = match to {
+        let hash = match to.map(|revision| (revision, self.world.hash_of(revision))) {
             None => None,
-            Some(revision) => Some(self.world.hash_of(revision).ok_or_else(|| {
-                ApplyError::Stale { what: format!("the ReplicaSet of revision {revision}") }
-            })?),
+            Some((_, Some(hash))) => Some(hash),
+            // The target is gone, and its pods with it: nothing to pin to.
+            Some((_, None)) if self.world.target.is_none() => return Ok(()),
+            Some((revision, None)) => {
+                let what = format!("the ReplicaSet of revision {revision}");
+                return Err(ApplyError::Stale { what });
+            }
         };
         let selected = |s: &Service| {
             let selector = s.spec.as_ref().and_then(|spec| spec.selector.as_ref());

@@ -240,8 +240,8 @@ fn at_rest_nothing_is_asked_and_what_is_deleted_leaves_the_metrics() -> Result<(
             canary["metadata"]["name"] = json!(app.name());
             canary["spec"]["targetRef"]["name"] = json!(app.name());
             canary["spec"]["traffic"]["service"]["name"] = json!(app.name());
-            manifests.push(serde_json::from_str::<Value>(&app.manifests())?);
-            manifests.push(canary);
+            manifests.extend([app.deployment(), app.service(), canary]);
+            manifests.extend(app.routes());
         }
         let list = json!({"apiVersion": "v1", "kind": "List", "items": manifests});
         cluster.apply(&list.to_string()).await?;

@@ -171,7 +171,7 @@ fn without_its_service_a_run_says_so_and_goes_on_when_it_is_back() -> Result<()>
         shop.delete(Kind::Service, shop.name()).await?;
         shop.canary_so("told that its service is missing", |status| {
             let message = status["waitingFor"]["message"].as_str().unwrap_or_default();
-            message.contains("service")
+            message.contains("BackendNotFound")
         })
         .await?;
         shop.create(Kind::Service, &shop.app.service()).await?;
