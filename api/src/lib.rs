@@ -37,6 +37,8 @@ pub const CANARY_LABEL: &str = "tidegate.dev/canary";
 pub const ROLE_LABEL: &str = "tidegate.dev/role";
 /// On the user's Service during a run: the `pod-template-hash` that it is pinned to.
 pub const PIN_LABEL: &str = "tidegate.dev/stable-hash";
+/// The label by which a Deployment's ReplicaSets tell their pods apart.
+pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
 /// On the canary's Deployment: the revision of the template that it was made from.
 pub const REVISION_ANNOTATION: &str = "tidegate.dev/revision";
 /// On the canary's Deployment: the replicas of the target when it was last seen.

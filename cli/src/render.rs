@@ -4,11 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use api::{CANARY_LABEL, Canary, PIN_LABEL, REVISION_ANNOTATION};
-use controller::objects::{Unfit, canary_deployment, canary_replicas, canary_service};
+use controller::objects::{Unfit, canary_deployment, canary_service, managed_route};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use providers::traffic::{
-    Backends, GatewayRef, HttpRoute, Managed, RenderError, ServiceNameTooLong, TrafficProvider,
-    find,
+    Backends, HttpRoute, Managed, RenderError, ServiceNameTooLong, TrafficProvider, find,
 };
 use rollout::{Revision, Weight};
 use serde_json::{Value, json};
@@ -184,7 +183,7 @@ impl<'a> Scene<'a> {
 
     fn pin(service: &Value) -> Piece {
         let mut selector = service["spec"]["selector"].clone();
-        selector["pod-template-hash"] = json!(UNKNOWN_HASH);
+        selector[api::POD_TEMPLATE_HASH] = json!(UNKNOWN_HASH);
         Piece {
             comment: "your Service, for the time of the run: this label; the API server adds the hash to the selector".to_owned(),
             object: json!({
@@ -203,7 +202,7 @@ impl<'a> Scene<'a> {
     fn deployment(&self, target: &Value, share: Weight) -> Result<Piece, RenderFailure> {
         let wanted = target.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1);
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        let replicas = canary_replicas(share, wanted);
+        let replicas = share.canary_pods(wanted);
         let revision = Revision::new(UNKNOWN_REVISION);
         let object = canary_deployment(target, &self.owner(), &revision, replicas)?;
         let comment = format!(
@@ -247,37 +246,11 @@ impl<'a> Scene<'a> {
     }
 
     fn managed(&self, service: &Value, backends: Backends) -> Result<Managed, RenderFailure> {
-        let traffic = &self.canary.spec.traffic;
-        let route = traffic.route.as_ref().ok_or_else(|| RenderFailure::NoRoute {
-            canary: self.name.clone(),
-            service: traffic.service.name.clone(),
-        })?;
-        let only = || match service["spec"]["ports"].as_array().map(Vec::as_slice) {
-            Some([port]) => port["port"].as_u64().and_then(|p| u16::try_from(p).ok()),
-            _ => None,
-        };
-        let port = traffic.service.port.or_else(only).ok_or_else(|| RenderFailure::Canary {
-            name: self.name.clone(),
-            why: "spec.traffic.service.port: is missing, and the service has not exactly one"
-                .to_owned(),
-        })?;
-        let owner = serde_json::to_value(self.owner()).unwrap_or_default();
-        Ok(Managed {
-            name: traffic.service.name.clone(),
-            backends,
-            port,
-            gateways: route
-                .gateways
-                .iter()
-                .map(|g| GatewayRef {
-                    name: g.name.clone(),
-                    namespace: g.namespace.clone(),
-                    section_name: g.section_name.clone(),
-                })
-                .collect(),
-            hosts: route.hosts.clone(),
-            labels: [(CANARY_LABEL.to_owned(), self.name.clone())].into(),
-            owner,
+        managed_route(&self.canary, service, backends, &self.owner())?.ok_or_else(|| {
+            RenderFailure::NoRoute {
+                canary: self.name.clone(),
+                service: self.canary.spec.traffic.service.name.clone(),
+            }
         })
     }
 }

@@ -17,7 +17,6 @@ use providers::traffic::TrafficProvider;
 use rollout::{DueCheck, DueVerdict};
 
 use crate::Context;
-use crate::watched::POD_TEMPLATE_HASH;
 use crate::world::World;
 
 /// The newest verdict of each canary, by its uid.
@@ -111,10 +110,11 @@ impl Question {
             profile: world.provider.capabilities().profile,
             canary_arm,
             stable_arm: arm(target.clone(), &world.backends.service),
-            stable_pods: world
-                .hash_of(&stable)
-                .zip(selector)
-                .map(|(hash, labels)| format!("{labels},{POD_TEMPLATE_HASH}={hash}")),
+            stable_pods: world.hash_of(&stable).zip(selector).map(|(hash, labels)| {
+                let hash = format!("{}={hash}", api::POD_TEMPLATE_HASH);
+                // A selector of expressions alone has no labels to narrow it down by.
+                if labels.is_empty() { hash } else { format!("{labels},{hash}") }
+            }),
         }
     }
 

@@ -2,17 +2,17 @@
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Resource, ResourceExt};
-use providers::traffic::{GatewayRef, Managed, RenderError, SplitBy, TrafficProvider};
+use providers::traffic::{Managed, RenderError, SplitBy, TrafficProvider};
 use rollout::{Effect, Revision, Weight};
 use serde_json::{Value, json};
 
 use crate::Context;
 use crate::caches::http_route;
-use crate::objects::{Unfit, canary_deployment, canary_replicas, canary_service};
-use crate::watched::{POD_TEMPLATE_HASH, Template, Workload};
+use crate::objects::{Unfit, canary_deployment, canary_service, managed_route};
+use crate::watched::{Template, Workload};
 use crate::world::World;
 
 /// Why an effect could not be brought about.
@@ -103,7 +103,7 @@ impl Write<'_> {
         };
         let selected = |s: &Service| {
             let selector = s.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-            selector.and_then(|s| s.get(POD_TEMPLATE_HASH)).cloned()
+            selector.and_then(|s| s.get(api::POD_TEMPLATE_HASH)).cloned()
         };
         let label = service.labels().get(api::PIN_LABEL).map(String::as_str);
         if selected(service).as_deref() == hash && label == hash {
@@ -113,19 +113,21 @@ impl Write<'_> {
             "resourceVersion": service.resource_version(), "labels": {api::PIN_LABEL: hash},
         }});
         let name = service.name_any();
-        let stored = self
-            .api::<Service>()
-            .patch(&name, &params(), &Patch::Merge(&patch))
-            .await
-            .map_err(refused(&*what))?;
+        let api = self.api::<Service>();
+        let write = async |patch: &Value| {
+            api.patch(&name, &params(), &Patch::Merge(patch)).await.map_err(refused(&*what))
+        };
+        let mut stored = write(&patch).await?;
         if selected(&stored).as_deref() != hash {
             // No policy did it for us.
             patch["metadata"]["resourceVersion"] = json!(stored.resource_version());
-            patch["spec"] = json!({"selector": {POD_TEMPLATE_HASH: hash}});
-            self.api::<Service>()
-                .patch(&name, &params(), &Patch::Merge(&patch))
-                .await
-                .map_err(refused(what))?;
+            patch["spec"] = json!({"selector": {api::POD_TEMPLATE_HASH: hash}});
+            stored = write(&patch).await?;
+        }
+        if let (None, Some(others)) = (hash, others_fields(&stored)) {
+            let version = stored.resource_version();
+            write(&json!({"metadata": {"resourceVersion": version, "managedFields": others}}))
+                .await?;
         }
         tracing::info!(service = name, hash, "service pinned");
         Ok(())
@@ -168,7 +170,7 @@ impl Write<'_> {
                 .and_then(|n| n.parse().ok())
                 .unwrap_or(existing.spec.replicas),
         };
-        let replicas = canary_replicas(share, full);
+        let replicas = share.canary_pods(full);
         if existing.spec.replicas == replicas {
             return Ok(());
         }
@@ -196,8 +198,8 @@ impl Write<'_> {
         if Template::of(&whole["spec"]["template"]).revision != *revision {
             return Err(ApplyError::Stale { what });
         }
-        let replicas = canary_replicas(share, target.spec.replicas);
-        let mut canary = canary_deployment(&whole, &self.owner(), revision, replicas)?;
+        let replicas = share.canary_pods(target.spec.replicas);
+        let mut canary = canary_deployment(&whole, &owner(self.world), revision, replicas)?;
         canary["metadata"]["annotations"][api::TARGET_REPLICAS_ANNOTATION] =
             json!(target.spec.replicas.to_string());
         self.apply_owned(&api, &canary).await?;
@@ -327,10 +329,6 @@ impl Write<'_> {
         }
     }
 
-    fn owner(&self) -> OwnerReference {
-        self.world.canary.controller_owner_ref(&()).unwrap_or_default()
-    }
-
     async fn apply_owned(
         &self,
         api: &Api<DynamicObject>,
@@ -352,6 +350,17 @@ impl Write<'_> {
     }
 }
 
+/// `managedFields` without what our own write of the selector has left there, if it has: as long as it is there, the owner's next
+/// apply without force is a conflict.
+fn others_fields(service: &Service) -> Option<Vec<ManagedFieldsEntry>> {
+    let ours = |entry: &&ManagedFieldsEntry| entry.manager.as_deref() == Some(api::FIELD_MANAGER);
+    let all = service.metadata.managed_fields.as_deref().unwrap_or_default();
+    all.iter().find(ours)?;
+    let others: Vec<_> = all.iter().filter(|entry| !ours(entry)).cloned().collect();
+    // An empty list would mean: forget everybody.
+    (!others.is_empty()).then_some(others)
+}
+
 /// What a canary needs beside its target before its first run: a label, a Service, and a route if there is none.
 ///
 /// # Errors
@@ -364,7 +373,7 @@ pub(crate) async fn adopt(ctx: &Context, world: &World) -> Result<bool, ApplyErr
         let kind = kube::api::ApiResource::erase::<Service>(&());
         let api: Api<DynamicObject> =
             Api::namespaced_with(ctx.client.clone(), &world.namespace, &kind);
-        write.apply_owned(&api, &canary_service(&service, &write.owner())?).await?;
+        write.apply_owned(&api, &canary_service(&service, &owner(world))?).await?;
         complete = false;
     }
     if let Some(target) = &world.target {
@@ -374,7 +383,7 @@ pub(crate) async fn adopt(ctx: &Context, world: &World) -> Result<bool, ApplyErr
             complete = false;
         }
     }
-    if let Some(managed) = managed_route(world, write.owner()) {
+    if let Some(managed) = wanted_route(world)? {
         complete &= write.manage(&managed).await?;
     }
     Ok(complete)
@@ -391,7 +400,8 @@ pub(crate) async fn disown(ctx: &Context, world: &World) -> Result<(), ApplyErro
     {
         label_target(ctx, target, None).await?;
     }
-    let Some(managed) = managed_route(world, Write { ctx, world }.owner()) else { return Ok(()) };
+    // A Service that no longer fits has no say when all is let go.
+    let Ok(Some(managed)) = wanted_route(world) else { return Ok(()) };
     if world.routes.iter().any(|route| managed.owns(route)) {
         let api = routes(ctx, world);
         let patch = json!({"metadata": {
@@ -421,23 +431,12 @@ async fn label_target(
 }
 
 /// The route that the spec asks for, if it asks for one.
-fn managed_route(world: &World, owner: OwnerReference) -> Option<Managed> {
-    let traffic = &world.canary.spec.traffic;
-    let route = traffic.route.as_ref()?;
-    let ports = world.service.as_ref()?.spec.as_ref()?.ports.as_deref().unwrap_or_default();
-    let only = ports.first().and_then(|p| u16::try_from(p.port).ok());
-    let gateways = route.gateways.iter().map(|g| GatewayRef {
-        name: g.name.clone(),
-        namespace: g.namespace.clone(),
-        section_name: g.section_name.clone(),
-    });
-    Some(Managed {
-        name: world.backends.service.clone(),
-        backends: world.backends.clone(),
-        port: traffic.service.port.or(only)?,
-        gateways: gateways.collect(),
-        hosts: route.hosts.clone(),
-        labels: [(api::CANARY_LABEL.to_owned(), world.name())].into(),
-        owner: serde_json::to_value(owner).unwrap_or_default(),
-    })
+pub(crate) fn wanted_route(world: &World) -> Result<Option<Managed>, Unfit> {
+    let Some(service) = &world.service else { return Ok(None) };
+    let service = serde_json::to_value(&**service).unwrap_or_default();
+    managed_route(&world.canary, &service, world.backends.clone(), &owner(world))
+}
+
+fn owner(world: &World) -> OwnerReference {
+    world.canary.controller_owner_ref(&()).unwrap_or_default()
 }

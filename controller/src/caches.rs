@@ -73,7 +73,7 @@ impl Caches {
                 let name = slice.labels().get("kubernetes.io/service-name").cloned();
                 Concern::Service(name.unwrap_or_default())
             }),
-            pods: start.watch(ours, |pod: &Pod| Concern::Target(deployment_of(&pod.name_any()))),
+            pods: start.watch(ours, |pod: &Pod| Concern::Target(deployment_of(pod).to_owned())),
             canaries,
         }
     }
@@ -248,9 +248,11 @@ fn wake_concerned<K: Resource>(
     }
 }
 
-/// `checkout-canary-7d4b9c-x2x1z` belongs to Deployment `checkout-canary`.
-pub(crate) fn deployment_of(pod: &str) -> String {
-    pod.rsplitn(3, '-').nth(2).unwrap_or_default().to_owned()
+/// The Deployment behind a pod, by the name of its ReplicaSet: `checkout-canary-7d4b9c`. The pod's own name won't do: it is cut
+/// where it gets too long.
+pub(crate) fn deployment_of(pod: &Pod) -> &str {
+    let owner = pod.owner_references().iter().find(|o| o.controller == Some(true));
+    owner.and_then(|o| o.name.rsplit_once('-')).map_or("", |(deployment, _)| deployment)
 }
 
 /// Every Service that a rule of the route names as a backend.

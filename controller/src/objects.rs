@@ -1,17 +1,18 @@
-//! What the controller makes beside the user's objects: the canary's Deployment and its Service, to be applied as they are.
+//! What the controller makes beside the user's objects: the canary's Deployment, its Service, and a route where there is none.
 //!
 //! Plain JSON in and out: what a newer server has in a pod template must reach the canary too, or another template would be
 //! judged than the one that is promoted.
 
-use api::{PIN_LABEL, REVISION_ANNOTATION, ROLE_LABEL, SUFFIX};
+use api::{
+    CANARY_LABEL, Canary, PIN_LABEL, POD_TEMPLATE_HASH, REVISION_ANNOTATION, ROLE_LABEL, SUFFIX,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use rollout::{Revision, Weight};
+use providers::traffic::{Backends, GatewayRef, Managed};
+use rollout::Revision;
 use serde_json::{Map, Value, json};
 
 /// The value of [`ROLE_LABEL`].
 pub const ROLE: &str = "canary";
-/// In the selector of a pinned Service, and no owner's: the hash of one revision.
-const HASH_LABEL: &str = "pod-template-hash";
 /// The prefix of our own labels, which say something about the object that they are on and aren't copied.
 const OURS: &str = "tidegate.dev/";
 
@@ -23,11 +24,6 @@ pub struct Unfit {
     pub name: String,
     pub field: &'static str,
     pub why: &'static str,
-}
-
-/// How many pods the canary has for a share of the target's: at least one, which is there to be looked at.
-pub fn canary_replicas(share: Weight, replicas: u32) -> u32 {
-    share.of(replicas).max(1)
 }
 
 /// The Deployment `<target>-canary`: the target's template and the role label.
@@ -88,7 +84,7 @@ pub fn canary_service(service: &Value, owner: &OwnerReference) -> Result<Value, 
     }
     let mut selector = spec["selector"].as_object().cloned().unwrap_or_default();
     if label(service, PIN_LABEL).is_some() {
-        selector.remove(HASH_LABEL);
+        selector.remove(POD_TEMPLATE_HASH);
     }
     if selector.is_empty() {
         return Err(unfit("spec.selector", "none, so it has no pods to tell apart; name some"));
@@ -114,6 +110,42 @@ pub fn canary_service(service: &Value, owner: &OwnerReference) -> Result<Value, 
             "ownerReferences": [owner],
         },
         "spec": canary,
+    }))
+}
+
+/// The route that the canary's spec asks for, if it asks for one.
+pub fn managed_route(
+    canary: &Canary,
+    service: &Value,
+    backends: Backends,
+    owner: &OwnerReference,
+) -> Result<Option<Managed>, Unfit> {
+    let traffic = &canary.spec.traffic;
+    let Some(route) = &traffic.route else { return Ok(None) };
+    let only = || match list(&service["spec"], "ports") {
+        [port] => port["port"].as_u64().and_then(|port| u16::try_from(port).ok()),
+        _ => None,
+    };
+    let port = traffic.service.port.or_else(only).ok_or_else(|| Unfit {
+        kind: "service",
+        name: name(service).to_owned(),
+        field: "spec.ports",
+        why: "not exactly one, so the canary has to say which: set spec.traffic.service.port",
+    })?;
+    let gateways = route.gateways.iter().map(|g| GatewayRef {
+        name: g.name.clone(),
+        namespace: g.namespace.clone(),
+        section_name: g.section_name.clone(),
+    });
+    Ok(Some(Managed {
+        name: backends.service.clone(),
+        backends,
+        port,
+        gateways: gateways.collect(),
+        hosts: route.hosts.clone(),
+        labels: [(CANARY_LABEL.to_owned(), canary.metadata.name.clone().unwrap_or_default())]
+            .into(),
+        owner: json!(owner),
     }))
 }
 

@@ -9,6 +9,7 @@ use providers::traffic::{Gateway, GatewayName, conflicts, find};
 use serde_json::Value;
 
 use crate::Context;
+use crate::apply::wanted_route;
 use crate::caches::backend_names;
 use crate::time::from_kube;
 use crate::watched::Workload;
@@ -168,8 +169,7 @@ fn service_trouble(world: &World, target: &Workload) -> Option<String> {
     };
     let selector = service.spec.as_ref().and_then(|s| s.selector.clone()).unwrap_or_default();
     let labels = &target.spec.template.labels;
-    let mut own =
-        selector.iter().filter(|(k, _)| *k != crate::watched::POD_TEMPLATE_HASH).peekable();
+    let mut own = selector.iter().filter(|(k, _)| *k != api::POD_TEMPLATE_HASH).peekable();
     if own.peek().is_none() {
         return Some(format!(
             "{field}: service {name} has no selector, so it can't tell pods apart; give it one"
@@ -201,12 +201,14 @@ fn route_trouble(world: &World) -> Option<String> {
         return Some(refused.to_string());
     }
     if world.routes.is_empty() {
-        return world.canary.spec.traffic.route.is_none().then(|| {
-            format!(
+        return match wanted_route(world) {
+            Ok(Some(_)) => None,
+            Err(unfit) => Some(unfit.to_string()),
+            Ok(None) => Some(format!(
                 "no HTTPRoute in namespace {} names service {}; write one, or set spec.traffic.route",
                 world.namespace, world.backends.service
-            )
-        });
+            )),
+        };
     }
     None
 }

@@ -9,7 +9,7 @@ use kube::api::{Api, ListParams};
 use rollout::{Pods, Revision};
 
 use crate::Context;
-use crate::watched::{Generation, POD_TEMPLATE_HASH, Workload};
+use crate::watched::{Generation, Workload};
 
 /// The Deployment's status says all that matters about its ReplicaSets, but for changes that cancel each other out in its sums.
 /// Nothing waits longer than this for those.
@@ -106,7 +106,7 @@ async fn ask(
 fn revised(rs: Generation) -> Option<Revised> {
     Some(Revised {
         name: rs.name_any(),
-        hash: rs.labels().get(POD_TEMPLATE_HASH)?.clone(),
+        hash: rs.labels().get(api::POD_TEMPLATE_HASH)?.clone(),
         revision: rs.spec.template.revision,
         pods: Pods {
             desired: rs.spec.replicas,

@@ -68,8 +68,6 @@ pub(crate) struct GenerationStatus {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Selector {
     pub(crate) match_labels: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) match_expressions: Vec<Value>,
 }
 
 /// What identifies a pod template.
@@ -93,7 +91,7 @@ impl Template {
         if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("creationTimestamp");
             if let Some(map) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
-                map.remove(POD_TEMPLATE_HASH);
+                map.remove(api::POD_TEMPLATE_HASH);
                 map.remove(api::ROLE_LABEL);
                 labels = map
                     .iter()
@@ -108,9 +106,6 @@ impl Template {
         Self { revision: Revision::new(hash), labels, image: image.unwrap_or_default().to_owned() }
     }
 }
-
-/// The label by which ReplicaSets tell their pods apart.
-pub(crate) const POD_TEMPLATE_HASH: &str = "pod-template-hash";
 
 impl<'de> Deserialize<'de> for Template {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

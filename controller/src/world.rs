@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::Context;
 use crate::replica_sets::Revised;
 use crate::trouble;
-use crate::watched::{POD_TEMPLATE_HASH, Workload};
+use crate::watched::Workload;
 
 /// The objects of one canary.
 pub(crate) struct World {
@@ -147,7 +147,7 @@ impl World {
     /// The revision that the user's Service is pinned to. A hash that no ReplicaSet has any more stands for itself.
     pub(crate) fn pinned(&self) -> Option<Revision> {
         let selector = self.service.as_ref()?.spec.as_ref()?.selector.as_ref()?;
-        let hash = selector.get(POD_TEMPLATE_HASH)?;
+        let hash = selector.get(api::POD_TEMPLATE_HASH)?;
         let known = self.replica_sets.iter().find(|rs| rs.hash == *hash);
         Some(known.map_or_else(|| Revision::new(hash.clone()), |rs| rs.revision.clone()))
     }
@@ -169,7 +169,7 @@ fn gateways_of(canary: &Canary) -> Vec<Gateway> {
 fn canary_pods(ctx: &Context, namespace: &str, deployment: &str) -> Vec<Arc<Pod>> {
     let mut pods = ctx.caches.pods.state_filter(|pod| {
         pod.metadata.namespace.as_deref() == Some(namespace)
-            && crate::caches::deployment_of(&pod.name_any()) == deployment
+            && crate::caches::deployment_of(pod) == deployment
     });
     pods.sort_by_key(|pod| pod.name_any());
     pods

@@ -328,7 +328,7 @@ impl Go<'_> {
     }
 
     fn wanted(&self) -> u32 {
-        self.step.weight.of(self.target.replicas).max(1)
+        self.step.weight.canary_pods(self.target.replicas)
     }
 
     fn threshold(&self) -> u32 {
@@ -354,7 +354,7 @@ impl Go<'_> {
     /// Always from 100 % on a full-size canary, whatever the plan's last weight was.
     fn promote(&self, at: &Progress) -> Decision {
         let CanaryPods { ready, trouble, .. } = self.seen.canary.clone();
-        let wanted = self.target.replicas.max(1);
+        let wanted = Weight::FULL.canary_pods(self.target.replicas);
         let stage = Timed::new(PromotionStage::Fill, self.now);
         let next = Phase::Promoting(Promotion { from: at.weight, stage });
         Decision::new(next, Reason::FillingCanary { ready, wanted, trouble }).at(self.now)

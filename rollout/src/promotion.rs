@@ -24,7 +24,7 @@ pub(crate) fn decide(
         Target::Found(target) => Some(target),
         Target::Missing => None,
     };
-    let wanted = target.map_or(0, |t| t.replicas).max(1);
+    let wanted = Weight::FULL.canary_pods(target.map_or(0, |t| t.replicas));
     let available = target.map_or(0, |t| t.of(&run.canary).available);
     let strays = target.is_some_and(|t| t.strays_from(&run.canary));
     let go = Go { run, at: at.without_lost_canary(seen, target), seen, now };

@@ -23,6 +23,11 @@ impl Weight {
         Self(100 - self.0)
     }
 
+    /// How many pods the canary has for this share of a target with `replicas`: at least one, which is there to be looked at.
+    pub fn canary_pods(self, replicas: u32) -> u32 {
+        self.of(replicas).max(1)
+    }
+
     /// How many of `replicas` pods carry this share: rounded up, so that no pod gets more than its part.
     pub fn of(self, replicas: u32) -> u32 {
         let pods = (u64::from(replicas) * u64::from(self.0)).div_ceil(100);

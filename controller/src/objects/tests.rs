@@ -119,7 +119,7 @@ fn selecting_by_expressions_alone_is_kept_and_narrowed() {
 
 #[test]
 fn a_canary_has_its_share_of_the_pods_and_at_least_one() {
-    let size = |share, replicas| canary_replicas(Weight::new(share).unwrap(), replicas);
+    let size = |share, replicas| rollout::Weight::new(share).unwrap().canary_pods(replicas);
     assert_eq!([size(0, 4), size(10, 4), size(50, 4), size(51, 4), size(100, 4)], [1, 1, 2, 3, 4]);
     assert_eq!(size(100, 0), 1);
 }
