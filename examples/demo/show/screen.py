@@ -113,4 +113,5 @@ def values(traffic, metrics):
     yield f"{traffic['observed']:5.1f} % observed {'CANARY':>10}{'STABLE':>12}   LIMIT"
     for m in metrics:
         canary, stable = (f"{m[a]:.1f} {m['unit']}" if m.get(a) is not None else "-" for a in ("canary", "stable"))
-        yield f"{m['name']:17}{canary:>10}{stable:>12}   {m['limit']} {m['unit']}  {m['verdict']}"
+        limit = f"{m['limit']} {m['unit']}"
+        yield f"{m['name']:17}{canary:>10}{stable:>12}   {limit:12}{m['verdict']}"
