@@ -20,6 +20,7 @@ use crate::schema;
     category = "tidegate",
     status = "CanaryStatus",
     derive = "PartialEq",
+    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name: at most 63 characters; it becomes a label of the target"),
     doc = "A Deployment whose new revisions are tried on a share of the traffic before everybody gets them.",
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Step", type_ = "string", json_path = ".status.step"),

@@ -36,7 +36,7 @@ pub(crate) async fn run(args: ControllerArgs) -> Result<Exit, DaemonError> {
         group = GROUP,
         version = env!("CARGO_PKG_VERSION"),
         api_server = %cluster.cluster_url,
-        metrics_server = %metrics_server,
+        metrics_server = %without_login(&metrics_server),
         namespace = namespace.as_deref().unwrap_or("all"),
         "starting"
     );
@@ -48,6 +48,15 @@ pub(crate) async fn run(args: ControllerArgs) -> Result<Exit, DaemonError> {
     };
     controller::run(cluster, config, stop()?).await?;
     Ok(Exit::Done)
+}
+
+/// What may be shown of an address.
+fn without_login(url: &url::Url) -> url::Url {
+    let mut shown = url.clone();
+    // Neither fails for a URL with a host, and one without has no login.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    shown
 }
 
 fn start_log(format: LogFormat, level: &str) -> Result<(), DaemonError> {

@@ -20,7 +20,9 @@ pub(crate) fn pending(
     on: Option<&str>,
 ) -> (Option<Arc<CanaryAction>>, Option<Request>) {
     let actions = ctx.caches.actions_of(&world.canary);
-    let Some(action) = actions.into_iter().find(|action| action.status.is_none()) else {
+    let Some(action) =
+        actions.into_iter().find(|action| action.status.is_none() && !is_older(action, world))
+    else {
         return (None, None);
     };
     let uid = action.uid().unwrap_or_default();
@@ -42,6 +44,11 @@ pub(crate) fn pending(
         names_this_run: spec.run.as_deref().is_none_or(|named| Some(named) == on),
     };
     (Some(action), Some(request))
+}
+
+/// It was about another canary of the same name, which is gone.
+fn is_older(action: &CanaryAction, world: &World) -> bool {
+    action.creation_timestamp() < world.canary.creation_timestamp()
 }
 
 /// Writes what became of an action. One without an answer here has been accepted in an earlier look.

@@ -158,7 +158,12 @@ impl Question {
 
 fn addresses<'a>(pods: impl Iterator<Item = &'a Pod>) -> Vec<PodAddress> {
     let address = |pod: &Pod| {
-        let ip = pod.status.as_ref()?.pod_ip.clone()?;
+        let status = pod.status.as_ref()?;
+        // The address of one that has ended may be another pod's by now.
+        if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+            return None;
+        }
+        let ip = status.pod_ip.clone()?;
         let containers = pod.spec.as_ref()?.containers.iter();
         let mut ports = containers.flat_map(|c| c.ports.iter().flatten());
         let port = ports.find_map(|p| u16::try_from(p.container_port).ok())?;

@@ -137,11 +137,15 @@ impl Write<'_> {
         let (provider, backends) = (&self.world.provider, &self.world.backends);
         let api = routes(self.ctx, self.world);
         for route in &self.world.routes {
-            let Some(patch) = provider.change(route, backends, share, SplitBy::Server)? else {
+            let Some(mut patch) = provider.change(route, backends, share, SplitBy::Server)? else {
                 continue;
             };
             let name = route.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
             let what = format!("httproute {name}");
+            // Without the annotation nobody knows any more that the pair was ours, so it has to go in the same write.
+            if share.is_none() && !self.server_releases(&api, name, &patch).await? {
+                patch = provider.change(route, backends, None, SplitBy::Us)?.unwrap_or(patch);
+            }
             let stored =
                 api.patch(name, &params(), &Patch::Merge(&patch)).await.map_err(refused(&*what))?;
             let stored = serde_json::to_value(&stored).unwrap_or_default();
@@ -152,6 +156,19 @@ impl Write<'_> {
             tracing::info!(route = name, weight = share.map(Weight::percent), "route written");
         }
         Ok(())
+    }
+
+    /// Whether the API server makes one backend of the two when it takes this patch: tried, as policies come and go.
+    async fn server_releases(
+        &self,
+        api: &Api<DynamicObject>,
+        name: &str,
+        patch: &Value,
+    ) -> Result<bool, ApplyError> {
+        let dry = PatchParams { dry_run: true, ..params() };
+        let tried = api.patch(name, &dry, &Patch::Merge(patch)).await;
+        let tried = tried.map_err(refused(format!("httproute {name}")))?;
+        Ok(!crate::caches::backend_names(&tried.data).contains(&self.world.backends.canary))
     }
 
     async fn canary(&self, revision: &Revision, share: Weight) -> Result<(), ApplyError> {
@@ -171,7 +188,8 @@ impl Write<'_> {
                 .unwrap_or(existing.spec.replicas),
         };
         let replicas = share.canary_pods(full);
-        if existing.spec.replicas == replicas {
+        let noted = existing.annotations().get(api::TARGET_REPLICAS_ANNOTATION);
+        if existing.spec.replicas == replicas && noted == Some(&full.to_string()) {
             return Ok(());
         }
         let name = existing.name();
@@ -196,7 +214,7 @@ impl Write<'_> {
         let whole = api.get(target.name()).await.map_err(refused(&*what))?;
         let whole = serde_json::to_value(&whole).unwrap_or_default();
         if Template::of(&whole["spec"]["template"]).revision != *revision {
-            return Err(ApplyError::Stale { what });
+            return Ok(()); // a newer one is held: what is left to do must not wait for this
         }
         let replicas = share.canary_pods(target.spec.replicas);
         let mut canary = canary_deployment(&whole, &owner(self.world), revision, replicas)?;

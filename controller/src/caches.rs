@@ -8,8 +8,9 @@ use api::{Canary, CanaryAction, CanaryRun};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -78,14 +79,21 @@ impl Caches {
         }
     }
 
-    /// Until each watch has listed once. A route kind that isn't installed is not waited for.
-    pub(crate) async fn ready(&self) -> bool {
+    /// Until each watch has listed once: what hasn't would look like what isn't there. A route kind that isn't installed is not
+    /// waited for.
+    pub(crate) async fn ready(&self, client: &Client) -> bool {
+        let one = ListParams::default().limit(1);
+        let all: Api<DynamicObject> = Api::all_with(client.clone(), &http_route());
+        let unknown =
+            matches!(all.list_metadata(&one).await, Err(kube::Error::Api(s)) if s.code == 404);
+        let routes = async { unknown || self.routes.wait_until_ready().await.is_ok() };
         self.runs.wait_until_ready().await.is_ok()
             && self.actions.wait_until_ready().await.is_ok()
             && self.deployments.wait_until_ready().await.is_ok()
             && self.services.wait_until_ready().await.is_ok()
             && self.endpoints.wait_until_ready().await.is_ok()
             && self.pods.wait_until_ready().await.is_ok()
+            && routes.await
     }
 
     /// The canaries of a namespace, by name.
@@ -217,11 +225,15 @@ impl Start<'_> {
                 // None are none, or a route would differ from what it should be by an empty map.
                 annotations.take_if(|all| all.is_empty());
             })
-            .reflect(writer)
-            .touched_objects();
+            .reflect(writer);
         self.tasks.spawn(stream.for_each(move |event| {
             match event {
-                Ok(object) => wake_concerned(&object, &concern(&object), &canaries, &wake),
+                Ok(Event::Apply(object) | Event::Delete(object)) => {
+                    wake_concerned(&object, &concern(&object), &canaries, &wake);
+                }
+                // What has changed or gone while the watch was interrupted is in the store from now on, and not told apart.
+                Ok(Event::InitDone) => wake_all(&canaries, &wake),
+                Ok(Event::Init | Event::InitApply(_)) => {}
                 Err(error) => {
                     let error = crate::errors::chain(&error);
                     tracing::warn!(error, "watch interrupted, retrying");
@@ -243,6 +255,13 @@ fn wake_concerned<K: Resource>(
     for canary in
         canaries.state_filter(|c| c.metadata.namespace == *namespace && concern.touches(c))
     {
+        // Nobody listens only when the controller is stopping.
+        let _ = wake.send(ObjectRef::from_obj(&*canary));
+    }
+}
+
+fn wake_all(canaries: &Store<Canary>, wake: &Wake) {
+    for canary in canaries.state() {
         // Nobody listens only when the controller is stopping.
         let _ = wake.send(ObjectRef::from_obj(&*canary));
     }

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::runtime::reflector::ObjectRef;
 use providers::traffic::{Gateway, GatewayName, conflicts, find};
 use serde_json::Value;
 
 use crate::Context;
 use crate::apply::wanted_route;
-use crate::caches::backend_names;
+use crate::caches::{backend_names, http_route};
 use crate::time::from_kube;
 use crate::watched::Workload;
 use crate::world::World;
@@ -108,7 +109,7 @@ pub(crate) fn blocker(ctx: &Context, world: &World, facts: Option<&Facts>) -> Op
         .or_else(|| paused_by_owner(world, target))
         .or_else(|| facts.and_then(|facts| autoscaled(target, facts)))
         .or_else(|| service_trouble(world, target))
-        .or_else(|| foreign(world))
+        .or_else(|| foreign(ctx, world))
         .or_else(|| route_trouble(world))
         .or_else(|| facts.and_then(gateway_trouble))
         .or_else(|| facts.and_then(|_| claimed_route(ctx, world)))
@@ -183,17 +184,27 @@ fn service_trouble(world: &World, target: &Workload) -> Option<String> {
 }
 
 /// Objects that have the names that ours need.
-fn foreign(world: &World) -> Option<String> {
+fn foreign(ctx: &Context, world: &World) -> Option<String> {
     let taken = |kind: &str, name: &str| {
         Some(format!(
             "{kind} {name} exists and isn't this canary's; remove or rename it, its name is needed"
         ))
     };
+    if let Some(route) = foreign_route(ctx, world) {
+        return taken("httproute", &route);
+    }
     match (&world.canary_deployment, &world.canary_service) {
         (Some(d), _) if !world.owns(&**d) => taken("deployment", &world.canary_name()),
         (_, Some(s)) if !world.owns(&**s) => taken("service", &world.backends.canary),
         _ => None,
     }
+}
+
+/// A route is to be made, and its name is taken.
+fn foreign_route(ctx: &Context, world: &World) -> Option<String> {
+    let managed = wanted_route(world).ok().flatten().filter(|_| world.routes.is_empty())?;
+    let route = ObjectRef::new_with(&managed.name, http_route()).within(&world.namespace);
+    ctx.caches.routes.get(&route).map(|_| managed.name)
 }
 
 fn route_trouble(world: &World) -> Option<String> {

@@ -27,6 +27,8 @@ use crate::world::{Runs, World};
 pub(crate) enum Error {
     #[error("the API server gave no usable answer")]
     Kube(#[from] kube::Error),
+    #[error("the API server has not answered within {0:?}; is it reachable?")]
+    Timeout(Duration),
     #[error(transparent)]
     Apply(#[from] ApplyError),
     #[error("canaryrun {run}")]

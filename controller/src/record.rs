@@ -77,8 +77,7 @@ pub(crate) async fn start(
     start: Start<'_>,
 ) -> Result<CanaryRun, kube::Error> {
     let namespace = canary.namespace().unwrap_or_default();
-    let earlier = runs.iter().filter(|run| run.spec.revision == start.revision).count();
-    let name = format!("{}-{}-{}", canary.name_any(), start.revision, earlier + 1);
+    let name = next_name(&format!("{}-{}-", canary.name_any(), start.revision), runs);
     let spec = CanaryRunSpec {
         canary: canary.name_any(),
         revision: start.revision.to_owned(),
@@ -97,6 +96,13 @@ pub(crate) async fn start(
     let run = api.create(&post(), &run).await?;
     ctx.written.keep(&run);
     Ok(run)
+}
+
+/// One more than the highest number that is taken: old runs are pruned, their numbers don't come back.
+fn next_name(prefix: &str, runs: &[Arc<CanaryRun>]) -> String {
+    let number = |run: &Arc<CanaryRun>| run.name_any().strip_prefix(prefix)?.parse::<u32>().ok();
+    let highest = runs.iter().filter_map(number).max().unwrap_or_default();
+    format!("{prefix}{}", highest + 1)
 }
 
 fn post() -> PostParams {

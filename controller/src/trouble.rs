@@ -71,7 +71,7 @@ fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
 }
 
 /// The first line, cut to what a condition can carry.
-fn short(message: &str) -> String {
+pub(crate) fn short(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default().trim();
     line.chars().take(160).collect()
 }

@@ -37,6 +37,16 @@ pub(crate) struct WorkloadStatus {
     pub(crate) replicas: u32,
     pub(crate) ready_replicas: u32,
     pub(crate) available_replicas: u32,
+    pub(crate) conditions: Vec<WorkloadCondition>,
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug, Default)]
+#[serde(default)]
+pub(crate) struct WorkloadCondition {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) status: String,
+    pub(crate) message: String,
 }
 
 /// One of a Deployment's ReplicaSets, reduced in the same way.
@@ -128,6 +138,12 @@ impl Workload {
     /// The canary that has adopted it.
     pub(crate) fn adopted_by(&self) -> Option<&str> {
         self.metadata.labels.as_ref()?.get(api::CANARY_LABEL).map(String::as_str)
+    }
+
+    /// Why no pod can be made, if none can: a quota, a policy, a missing ServiceAccount.
+    pub(crate) fn replica_failure(&self) -> Option<&str> {
+        let failed = |c: &&WorkloadCondition| c.kind == "ReplicaFailure" && c.status == "True";
+        self.status.conditions.iter().find(failed).map(|c| c.message.as_str())
     }
 
     /// The Deployment controller has seen the newest generation.

@@ -124,7 +124,8 @@ impl World {
             ready: self.ready,
             existing: u32::try_from(self.canary_pods.len()).unwrap_or(u32::MAX),
             broken: trouble::broken(&self.canary_pods),
-            trouble: trouble::waiting(&self.canary_pods),
+            trouble: trouble::waiting(&self.canary_pods)
+                .or_else(|| ours.and_then(|d| d.replica_failure()).map(trouble::short)),
         }
     }
 

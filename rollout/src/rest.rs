@@ -64,6 +64,11 @@ pub fn rest(last: Option<&Ended>, seen: &Observation) -> RestDecision {
         }
         Some(_) if target.paused => new_revision(last, target, seen),
         None if target.paused && target.replicas == 0 => new_revision(last, target, seen),
+        None if target.paused && target.pods.is_empty() => {
+            let why = "the deployment was created paused, and has no pod to be judged against; \
+                       take the label tidegate.dev/canary off and resume it once";
+            at_rest(Rest::Initializing, Reason::NotReady { why: why.to_owned() }, clean, seen)
+        }
         None if target.paused => {
             let why = "the deployment is paused in the middle of a rollout; scale the ReplicaSet that should not serve to 0";
             at_rest(Rest::Initializing, Reason::NotReady { why: why.to_owned() }, clean, seen)
@@ -136,7 +141,8 @@ fn release_target(seen: &Observation) -> Vec<Effect> {
 }
 
 fn at_rest(rest: Rest, reason: Reason, effects: Vec<Effect>, seen: &Observation) -> RestDecision {
-    let answer = seen.request.as_ref().map(|r| Answer::Refused(no_run(r)));
+    let refusal = |r| seen.blocker.clone().unwrap_or_else(|| no_run(r));
+    let answer = seen.request.as_ref().map(|r| Answer::Refused(refusal(r)));
     RestDecision { rest, effects, reason, answer }
 }
 
