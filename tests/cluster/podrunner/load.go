@@ -46,7 +46,7 @@ func load(args []string) {
 	client := &http.Client{Timeout: *timeout, Transport: &http.Transport{
 		MaxIdleConnsPerHost: 1000,
 		DisableKeepAlives:   *fresh,
-		DialContext:         (&net.Dialer{Timeout: time.Second}).DialContext,
+		DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext, // a busy machine may take two SYNs
 	}}
 	log := newLog(*each, *seconds)
 	all := newTally()
