@@ -16,12 +16,11 @@ pub enum Profile {
     EnvoyGateway,
 }
 
-/// A pod and where the proxy reaches it.
+/// A pod and where the proxy reaches it, at whichever port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PodAddress {
     pub name: String,
     pub ip: String,
-    pub port: u16,
 }
 
 /// One arm as its metrics know it.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use api::{ActionState, ActionStatus, ActionVerb, Canary, CanaryAction, CanaryActionSpec};
 use futures::StreamExt;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::Api;
 use kube::api::PostParams;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -84,11 +85,21 @@ async fn create(
     asked: CanaryActionSpec,
 ) -> Result<CanaryAction, ClusterError> {
     let mut action = CanaryAction::new("", asked);
+    action.spec.actor = myself(cluster).await;
     action.metadata.name = None;
     action.metadata.generate_name = Some(format!("{canary}-{}-", word(verb)));
     let params =
         PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     cluster.answer(actions.create(&params, &action)).await
+}
+
+/// Who asks, as the API server knows them. It writes that itself, over whatever is said here, where it can; where it can't, it only
+/// compares.
+async fn myself(cluster: &Cluster) -> Option<String> {
+    let reviews: Api<SelfSubjectReview> = Api::all(cluster.client.clone());
+    let asked = SelfSubjectReview::default();
+    let review = cluster.answer(reviews.create(&PostParams::default(), &asked)).await.ok()?;
+    review.status?.user_info?.username
 }
 
 /// What the controller makes of it. Without end: somebody else has the clock.

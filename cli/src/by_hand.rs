@@ -127,7 +127,11 @@ impl Hands {
             let split = format!("{}{service}", Backends::PREFIX);
             format!("kubectl annotate httproute {route} -n {namespace} {split}-")
         };
-        routes.iter().map(annotate).collect()
+        let mut lines: Vec<_> = routes.iter().map(annotate).collect();
+        lines.push(format!(
+            "# without the policy tidegate-split also take {service}{SUFFIX} out of its backendRefs: kubectl edit httproute -n {namespace}"
+        ));
+        lines
     }
 
     /// Waits until its pods are gone.
@@ -140,7 +144,12 @@ impl Hands {
 
     fn unpin(&self) -> String {
         let Self { namespace, service, .. } = self;
-        format!("kubectl label service {service} -n {namespace} {PIN_LABEL}-")
+        // Label and selector in one write: on a server without our policies the label alone changes nothing.
+        let patch = format!(
+            r#"{{"metadata":{{"labels":{{"{PIN_LABEL}":null}}}},"spec":{{"selector":{{"{}":null}}}}}}"#,
+            api::POD_TEMPLATE_HASH
+        );
+        format!("kubectl patch service {service} -n {namespace} --type merge -p '{patch}'")
     }
 }
 
@@ -173,7 +182,7 @@ mod tests {
             "kubectl annotate httproute web -n shop split.tidegate.dev/checkout-svc-",
             "kubectl annotate httproute admin -n shop split.tidegate.dev/checkout-svc-",
             "kubectl delete deployment checkout-web-canary -n shop --cascade=foreground --ignore-not-found",
-            "kubectl label service checkout-svc -n shop tidegate.dev/stable-hash-",
+            r#"kubectl patch service checkout-svc -n shop --type merge -p '{"metadata":{"labels":{"tidegate.dev/stable-hash":null}},"spec":{"selector":{"pod-template-hash":null}}}'"#,
         ];
         assert_eq!(commands(&lines), expected);
     }
@@ -185,7 +194,7 @@ mod tests {
             LOOK,
             "kubectl delete canaryaction checkout-promote-x -n shop",
             "kubectl delete canaryrun checkout-7f9c4 -n shop",
-            "kubectl label service checkout-svc -n shop tidegate.dev/stable-hash-",
+            r#"kubectl patch service checkout-svc -n shop --type merge -p '{"metadata":{"labels":{"tidegate.dev/stable-hash":null}},"spec":{"selector":{"pod-template-hash":null}}}'"#,
             "kubectl label deployment checkout-web -n shop tidegate.dev/canary-",
             "kubectl rollout resume deployment checkout-web -n shop",
             "kubectl rollout status deployment checkout-web -n shop",

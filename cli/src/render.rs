@@ -246,11 +246,9 @@ impl<'a> Scene<'a> {
     }
 
     fn managed(&self, service: &Value, backends: Backends) -> Result<Managed, RenderFailure> {
-        managed_route(&self.canary, service, backends, &self.owner())?.ok_or_else(|| {
-            RenderFailure::NoRoute {
-                canary: self.name.clone(),
-                service: self.canary.spec.traffic.service.name.clone(),
-            }
+        managed_route(&self.canary, service, backends)?.ok_or_else(|| RenderFailure::NoRoute {
+            canary: self.name.clone(),
+            service: self.canary.spec.traffic.service.name.clone(),
         })
     }
 }

@@ -164,10 +164,7 @@ fn addresses<'a>(pods: impl Iterator<Item = &'a Pod>) -> Vec<PodAddress> {
             return None;
         }
         let ip = status.pod_ip.clone()?;
-        let containers = pod.spec.as_ref()?.containers.iter();
-        let mut ports = containers.flat_map(|c| c.ports.iter().flatten());
-        let port = ports.find_map(|p| u16::try_from(p.container_port).ok())?;
-        Some(PodAddress { name: pod.name_any(), ip, port })
+        Some(PodAddress { name: pod.name_any(), ip })
     };
     pods.filter_map(address).collect()
 }

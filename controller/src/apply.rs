@@ -29,6 +29,9 @@ pub(crate) enum ApplyError {
     Render(#[from] RenderError),
 }
 
+/// Writes that are tried at once when others write the same object meanwhile.
+const ATTEMPTS: usize = 4;
+
 fn params() -> PatchParams {
     PatchParams { field_manager: Some(api::FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
@@ -124,10 +127,14 @@ impl Write<'_> {
             patch["spec"] = json!({"selector": {api::POD_TEMPLATE_HASH: hash}});
             stored = write(&patch).await?;
         }
-        if let (None, Some(others)) = (hash, others_fields(&stored)) {
+        for _ in 0..ATTEMPTS {
+            let Some(others) = others_fields(&stored).filter(|_| hash.is_none()) else { break };
             let version = stored.resource_version();
-            write(&json!({"metadata": {"resourceVersion": version, "managedFields": others}}))
-                .await?;
+            let patch = json!({"metadata": {"resourceVersion": version, "managedFields": others}});
+            stored = match write(&patch).await {
+                Err(ApplyError::Stale { .. }) => api.get(&name).await.map_err(refused(&*what))?,
+                other => other?,
+            };
         }
         tracing::info!(service = name, hash, "service pinned");
         Ok(())
@@ -148,14 +155,36 @@ impl Write<'_> {
             }
             let stored =
                 api.patch(name, &params(), &Patch::Merge(&patch)).await.map_err(refused(&*what))?;
-            let stored = serde_json::to_value(&stored).unwrap_or_default();
-            // Only where no policy did it for us is there anything left to change.
-            if let Some(patch) = provider.change(&stored, backends, share, SplitBy::Us)? {
-                api.patch(name, &params(), &Patch::Merge(&patch)).await.map_err(refused(what))?;
-            }
+            self.finish_split(&api, name, stored, share).await?;
             tracing::info!(route = name, weight = share.map(Weight::percent), "route written");
         }
         Ok(())
+    }
+
+    /// What a policy would have done, and the traces of that. Only where none has is anything left to do.
+    async fn finish_split(
+        &self,
+        api: &Api<DynamicObject>,
+        name: &str,
+        mut stored: DynamicObject,
+        share: Option<Weight>,
+    ) -> Result<(), ApplyError> {
+        let (provider, backends) = (&self.world.provider, &self.world.backends);
+        for _ in 0..ATTEMPTS {
+            let live = serde_json::to_value(&stored).unwrap_or_default();
+            let Some(patch) = provider.change(&live, backends, share, SplitBy::Us)? else {
+                return Ok(());
+            };
+            stored = match api.patch(name, &params(), &Patch::Merge(&patch)).await {
+                // The gateway writes its status into the route at just this moment. Who owns which field isn't kept in the
+                // cache, so a later look wouldn't find the traces.
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    api.get(name).await.map_err(refused(format!("httproute {name}")))?
+                }
+                other => other.map_err(refused(format!("httproute {name}")))?,
+            };
+        }
+        Err(ApplyError::Stale { what: format!("httproute {name}") })
     }
 
     /// Whether the API server makes one backend of the two when it takes this patch: tried, as policies come and go.
@@ -323,6 +352,40 @@ impl Write<'_> {
         Ok(())
     }
 
+    /// Makes the canary's Service, and keeps its ports and selector as the user's Service has them. True if there was nothing to do.
+    async fn keep_canary_service(&self, service: &Service) -> Result<bool, ApplyError> {
+        let service = serde_json::to_value(service).unwrap_or_default();
+        let wanted = canary_service(&service, &owner(self.world))?;
+        let Some(live) = &self.world.canary_service else {
+            let kind = kube::api::ApiResource::erase::<Service>(&());
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(self.ctx.client.clone(), &self.world.namespace, &kind);
+            self.apply_owned(&api, &wanted).await?;
+            return Ok(false);
+        };
+        let live = serde_json::to_value(&**live).unwrap_or_default();
+        let same = |field: &str| live["spec"][field] == wanted["spec"][field];
+        if same("ports") && same("selector") {
+            return Ok(true);
+        }
+        let mut patch =
+            json!({"metadata": {"resourceVersion": live["metadata"]["resourceVersion"]}});
+        patch["spec"]["ports"] = wanted["spec"]["ports"].clone();
+        patch["spec"]["selector"] = wanted["spec"]["selector"].clone();
+        // A merge adds keys; those that the user's selector no longer has are taken out.
+        for key in live["spec"]["selector"].as_object().into_iter().flat_map(|s| s.keys()) {
+            if wanted["spec"]["selector"].get(key).is_none() {
+                patch["spec"]["selector"][key] = Value::Null;
+            }
+        }
+        let name = &self.world.backends.canary;
+        let what = format!("service {name}");
+        let api = self.api::<Service>();
+        api.patch(name, &params(), &Patch::Merge(&patch)).await.map_err(refused(what))?;
+        tracing::info!(service = name, "the canary's service follows the user's");
+        Ok(false)
+    }
+
     /// Makes the route where no other names the Service, and keeps one of ours as the spec says. True if there was nothing to do.
     async fn manage(&self, managed: &Managed) -> Result<bool, ApplyError> {
         let api = routes(self.ctx, self.world);
@@ -386,13 +449,8 @@ fn others_fields(service: &Service) -> Option<Vec<ManagedFieldsEntry>> {
 pub(crate) async fn adopt(ctx: &Context, world: &World) -> Result<bool, ApplyError> {
     let write = Write { ctx, world };
     let mut complete = true;
-    if let (Some(service), None) = (&world.service, &world.canary_service) {
-        let service = serde_json::to_value(&**service).unwrap_or_default();
-        let kind = kube::api::ApiResource::erase::<Service>(&());
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(ctx.client.clone(), &world.namespace, &kind);
-        write.apply_owned(&api, &canary_service(&service, &owner(world))?).await?;
-        complete = false;
+    if let Some(service) = &world.service {
+        complete &= write.keep_canary_service(service).await?;
     }
     if let Some(target) = &world.target {
         let name = world.name();
@@ -407,8 +465,7 @@ pub(crate) async fn adopt(ctx: &Context, world: &World) -> Result<bool, ApplyErr
     Ok(complete)
 }
 
-/// The last traces on what stays: the target's label, and the ownership of a route that we made, which outlives the canary
-/// because taking it away would be an outage.
+/// The last traces on what stays: the label of the target, and that of a route that we made.
 ///
 /// # Errors
 /// When a write failed.
@@ -418,15 +475,14 @@ pub(crate) async fn disown(ctx: &Context, world: &World) -> Result<(), ApplyErro
     {
         label_target(ctx, target, None).await?;
     }
-    // A Service that no longer fits has no say when all is let go.
-    let Ok(Some(managed)) = wanted_route(world) else { return Ok(()) };
-    if world.routes.iter().any(|route| managed.owns(route)) {
-        let api = routes(ctx, world);
-        let patch = json!({"metadata": {
-            "ownerReferences": null, "labels": {api::CANARY_LABEL: null},
-        }});
-        let what = format!("httproute {}", managed.name);
-        api.patch(&managed.name, &params(), &Patch::Merge(&patch)).await.map_err(refused(what))?;
+    let api = routes(ctx, world);
+    for route in &world.routes {
+        if route["metadata"]["labels"][api::CANARY_LABEL].as_str() == Some(&world.name()) {
+            let name = route["metadata"]["name"].as_str().unwrap_or_default();
+            let patch = json!({"metadata": {"labels": {api::CANARY_LABEL: null}}});
+            let what = format!("httproute {name}");
+            api.patch(name, &params(), &Patch::Merge(&patch)).await.map_err(refused(what))?;
+        }
     }
     Ok(())
 }
@@ -452,7 +508,7 @@ async fn label_target(
 pub(crate) fn wanted_route(world: &World) -> Result<Option<Managed>, Unfit> {
     let Some(service) = &world.service else { return Ok(None) };
     let service = serde_json::to_value(&**service).unwrap_or_default();
-    managed_route(&world.canary, &service, world.backends.clone(), &owner(world))
+    managed_route(&world.canary, &service, world.backends.clone())
 }
 
 fn owner(world: &World) -> OwnerReference {

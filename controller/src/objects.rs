@@ -118,7 +118,6 @@ pub fn managed_route(
     canary: &Canary,
     service: &Value,
     backends: Backends,
-    owner: &OwnerReference,
 ) -> Result<Option<Managed>, Unfit> {
     let traffic = &canary.spec.traffic;
     let Some(route) = &traffic.route else { return Ok(None) };
@@ -145,7 +144,6 @@ pub fn managed_route(
         hosts: route.hosts.clone(),
         labels: [(CANARY_LABEL.to_owned(), canary.metadata.name.clone().unwrap_or_default())]
             .into(),
-        owner: json!(owner),
     }))
 }
 

@@ -253,6 +253,11 @@ fn meets(own: &Value, other: &DynamicObject) -> bool {
 fn gateway_trouble(facts: &Facts) -> Option<String> {
     match &facts.gateways {
         Err(why) => Some(why.clone()),
+        Ok(kinds) if kinds.len() > 1 => Some(format!(
+            "the routes of the service are on gateways of different controllers ({}), whose metrics can't be read as one; \
+             give each controller's routes a Service of its own",
+            names(kinds)
+        )),
         Ok(kinds) => kinds.iter().find_map(|kind| match kind {
             Gateway::Traefik | Gateway::EnvoyGateway => None,
             Gateway::Other(name) => Some(format!(

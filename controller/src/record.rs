@@ -161,7 +161,8 @@ fn status(
     let mut cursor = Cursor::new(&decision.next, &frozen.plan);
     if let (None, Some(before)) = (cursor.step, &before.cursor) {
         // Off the steps, it is still told how far it came.
-        (cursor.step, cursor.failures) = (before.step, before.failures);
+        let counted = cursor.cause.as_ref().and_then(|cause| cause.failures);
+        (cursor.step, cursor.failures) = (before.step, counted.unwrap_or(before.failures));
     }
     let reason = decision.reason.name();
     let mut after = before.clone();

@@ -27,7 +27,7 @@ impl Retreat {
         // What was seen may be older than our own start: hold it again, whatever it looks like.
         let started = matches!(phase, Phase::Promoting(p) if p.started());
         let first = if started { RetreatStage::Undo } else { retreat.next_move(seen) };
-        retreat.at(first, now)
+        retreat.at(first, now).amended(seen)
     }
 
     /// Once traffic goes back, it stays there: whatever happens then, the canary has none.

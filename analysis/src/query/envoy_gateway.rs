@@ -51,15 +51,15 @@ pub(super) fn duration(arm: &ArmContext, quantile: f64, range: &str) -> String {
 fn endpoints(arm: &ArmContext) -> String {
     let namespace = literal(&arm.namespace);
     let route = if arm.routes.is_empty() { "[^/]+".to_owned() } else { any_of(&arm.routes) };
-    let addresses = any_of(arm.pods.iter().map(|pod| address(&pod.ip, pod.port)));
+    let addresses = any_of(arm.pods.iter().map(|pod| address(&pod.ip)));
     format!(
         "envoy_cluster_name=~\"httproute/{namespace}/({route})/.+|service/{namespace}/{}/.+\",\
-         envoy_endpoint_address=~\"{addresses}\"",
+         envoy_endpoint_address=~\"({addresses}):[0-9]+\"",
         literal(&arm.service)
     )
 }
 
 /// As Envoy writes it: an IPv6 address in brackets.
-fn address(ip: &str, port: u16) -> String {
-    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
+fn address(ip: &str) -> String {
+    if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() }
 }

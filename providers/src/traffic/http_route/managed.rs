@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{refs, split};
+use super::split;
 use crate::traffic::Backends;
 
-/// The route that is made where there is none; it goes with its owner.
+/// The route that is made where there is none. It has no owner that it would go with: taking it away would be an outage.
 ///
 /// At rest it names the user's own Service alone, so it works without Tidegate, and is split as a user's own would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,9 +16,8 @@ pub struct Managed {
     pub gateways: Vec<GatewayRef>,
     /// Empty: every host of the Gateways' listeners.
     pub hosts: Vec<String>,
+    /// They say whose it is.
     pub labels: BTreeMap<String, String>,
-    /// Its entry in `metadata.ownerReferences`, with the owner's `uid`.
-    pub owner: Value,
 }
 
 /// A Gateway as `spec.parentRefs` names it.
@@ -37,7 +36,7 @@ impl Managed {
     ///
     /// All defaults are spelt out, so that it can be compared with what is stored.
     pub fn object(&self) -> Value {
-        let Self { name, backends, port, gateways, hosts, labels, owner } = self;
+        let Self { name, backends, port, gateways, hosts, labels } = self;
         let parents: Vec<_> = gateways.iter().map(GatewayRef::object).collect();
         let mut spec = json!({
             "parentRefs": parents,
@@ -58,28 +57,24 @@ impl Managed {
                 "name": name,
                 "namespace": backends.namespace,
                 "labels": labels,
-                "ownerReferences": [owner],
             },
             "spec": spec,
         })
     }
 
-    /// It was made for this owner. One that wasn't is never written over.
+    /// It was made for this canary. One that wasn't is never written over.
     pub fn owns(&self, live: &Value) -> bool {
-        let uid = self.owner.get("uid").filter(|uid| uid.is_string());
-        let owners = refs::list(live, "/metadata/ownerReferences");
-        uid.is_some() && owners.iter().any(|owner| owner.get("uid") == uid)
-    }
-
-    /// Nothing has to be applied: apart from a split, it is as it should be.
-    pub fn is_current(&self, live: &Value) -> bool {
-        let wanted = self.object();
-        let released = split::render(live, &self.backends, None);
         let stored = live.pointer("/metadata/labels").and_then(Value::as_object);
         let labelled = |(key, value): (&String, &String)| {
             stored.and_then(|labels| labels.get(key)).and_then(Value::as_str) == Some(value)
         };
-        self.owns(live) && released["spec"] == wanted["spec"] && self.labels.iter().all(labelled)
+        self.labels.iter().all(labelled)
+    }
+
+    /// Nothing has to be applied: apart from a split, it is as it should be.
+    pub fn is_current(&self, live: &Value) -> bool {
+        let released = split::render(live, &self.backends, None);
+        self.owns(live) && released["spec"] == self.object()["spec"]
     }
 }
 

@@ -106,10 +106,9 @@ fn a_route_of_ours_is_applied_only_where_it_differs_and_never_over_another_one()
 
     assert!(managed.owns(&stored));
     let mut another = managed.clone();
-    another.owner["uid"] = json!("another");
+    another.labels = [("tidegate.dev/canary".to_owned(), "another".to_owned())].into();
     assert!(!another.owns(&stored) && !another.is_current(&stored));
-    another.owner = json!({});
-    assert!(!another.owns(&stored) && !managed.owns(&owners("plain")));
+    assert!(!managed.owns(&owners("plain")));
 }
 
 #[track_caller]

@@ -104,11 +104,7 @@ pub(super) fn managed() -> Managed {
             GatewayRef { name: "local".into(), namespace: None, section_name: Some("http".into()) },
         ],
         hosts: vec!["shop.example.com".into()],
-        labels: [("app.kubernetes.io/managed-by".to_owned(), "tidegate".to_owned())].into(),
-        owner: json!({
-            "apiVersion": "tidegate.dev/v1alpha1", "kind": "Canary", "name": "shop",
-            "uid": "6f0c1f7e-0000-4000-8000-000000000001", "controller": true, "blockOwnerDeletion": true,
-        }),
+        labels: [("tidegate.dev/canary".to_owned(), "shop".to_owned())].into(),
     }
 }
 
