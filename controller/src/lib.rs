@@ -9,6 +9,7 @@ mod errors;
 mod events;
 mod metrics;
 pub mod objects;
+mod policies;
 mod preflight;
 mod proof;
 mod reconcile;
@@ -43,15 +44,19 @@ use analyst::Analyst;
 use caches::{Caches, Wake};
 pub use clock::{Clock, SystemClock};
 use metrics::{Metrics, client};
+use policies::Policies;
 use reconcile::reconcile;
 use record::Written;
 use replica_sets::ReplicaSets;
 
+/// How long one look at a canary may take. An API server that doesn't answer must not keep an abort waiting for ever; what was
+/// begun is begun again.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one query may take, its retries included.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a controller needs to know besides a cluster.
-#[derive(Clone, Debug)]
+/// What a controller needs to know besides a cluster. Not to be shown: the address may have a login in it.
+#[derive(Clone)]
 pub struct Config {
     /// Prometheus; a path is kept as prefix.
     pub metrics_server: url::Url,
@@ -84,6 +89,7 @@ struct Context {
     observability: Arc<Metrics>,
     analyst: Analyst,
     written: Written,
+    policies: Arc<Policies>,
     wake: Wake,
     failures: errors::Failures,
 }
@@ -121,6 +127,9 @@ pub async fn run(
     let controller = Controller::new(canaries, watcher::Config::default());
     let caches =
         Caches::start(&client, namespace.as_deref(), controller.store(), &wake, &mut tasks);
+    let policies = Arc::<Policies>::default();
+    policies.clone().watch(&client, &caches.canaries, &wake, &mut tasks).await;
+    let listing = client.clone();
     let context = Arc::new(Context {
         client,
         clock: Arc::new(SystemClock),
@@ -130,13 +139,14 @@ pub async fn run(
         observability,
         analyst: Analyst::default(),
         written: Written::default(),
+        policies,
         wake,
         failures: errors::Failures::default(),
     });
     let woken =
         unfold(woken, |mut woken| async move { woken.recv().await.map(|canary| (canary, woken)) });
     let working = async {
-        if !caches.ready().await {
+        if !caches.ready(&listing).await {
             return; // only when everything is being torn down
         }
         ready.store(true, Ordering::Relaxed);
@@ -160,7 +170,10 @@ pub async fn run(
 async fn look(canary: Arc<Canary>, ctx: Arc<Context>) -> Result<Action, reconcile::Error> {
     let began = ctx.clock.now();
     let key = (canary.namespace(), canary.name_any());
-    let result = reconcile(canary, ctx.clone()).await;
+    let result = match tokio::time::timeout(LOOK_TIMEOUT, reconcile(canary, ctx.clone())).await {
+        Ok(result) => result,
+        Err(_) => Err(reconcile::Error::Timeout(LOOK_TIMEOUT)),
+    };
     let took = (ctx.clock.now() - began).to_std().unwrap_or_default();
     ctx.observability.reconciled(took.as_secs_f64(), result.is_ok());
     if result.is_ok() {

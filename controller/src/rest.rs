@@ -7,12 +7,14 @@ use api::{Canary, CanaryAction, CanaryRun};
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
-use rollout::{Answer, Ended, HeldBy, Phase, Rest, RestDecision, Revision, Target, Weight, rest};
+use rollout::{
+    Answer, Ended, HeldBy, Phase, Reason, Rest, RestDecision, Revision, Target, Weight, rest,
+};
 use serde_json::json;
 
 use crate::Context;
 use crate::action::{answer, pending};
-use crate::apply::{adopt, apply, disown};
+use crate::apply::{ApplyError, adopt, apply, disown};
 use crate::events::{Notice, publish};
 use crate::preflight::{Facts, blocker, claimed_by_another};
 use crate::proof;
@@ -43,7 +45,7 @@ pub(crate) async fn at_rest(
     // What only the API server can say is asked before the first run, after a change of the spec, and before each run.
     let ask = !deleting && (!known || holds_new_revision(world));
     let facts = if ask { Some(Facts::read(ctx, world).await?) } else { None };
-    let why_not = if deleting {
+    let mut why_not = if deleting {
         // Whatever else is wrong, what is ours goes.
         claimed_by_another(ctx, world)
     } else {
@@ -57,9 +59,18 @@ pub(crate) async fn at_rest(
         adopted: true,
     };
     if fit && !deleting {
-        news.adopted = adopt(ctx, world).await?;
-        if let (true, false, Some(target)) = (news.adopted, known, &world.target) {
+        news.adopted = match adopt(ctx, world).await {
+            Err(error @ (ApplyError::Refused { .. } | ApplyError::Unfit(_))) => {
+                why_not = Some(crate::errors::chain(&error));
+                true
+            }
+            other => other?,
+        };
+        let proved = why_not.is_some() || known && ctx.policies.knows(&world.canary);
+        if let (true, false, Some(target)) = (news.adopted, proved, &world.target) {
+            let at = ctx.policies.now();
             news.held_by = Some(proof::held_by(ctx, target, &world.name()).await?);
+            ctx.policies.proved(&world.canary, at);
         }
     }
     let (action, asked) = pending(ctx, world, runs, None);
@@ -69,14 +80,17 @@ pub(crate) async fn at_rest(
     let decision = rest(last.as_ref(), &seen);
 
     if decision.rest == Rest::Start && news.adopted {
-        return start(ctx, world, runs, action.as_deref(), &decision, news.held_by).await;
+        return start(ctx, world, runs, action.as_deref(), &decision, &news).await;
     }
     apply(ctx, world, None, &decision.effects).await?;
     if asked.is_none() || decision.answer.is_some() {
         answer(ctx, action.as_deref(), decision.answer.as_ref()).await?;
     }
     if decision.rest == Rest::Terminating {
-        return let_go(ctx, world).await;
+        if decision.effects.iter().any(|e| matches!(e, rollout::Effect::Start(_))) {
+            return Ok(Action::requeue(SOON)); // first see that it has been started
+        }
+        return let_go(ctx, world, fit).await;
     }
     write_rest(ctx, world, runs, &decision, &news).await?;
     record::prune(ctx, &world.canary, &runs.all).await?;
@@ -118,7 +132,10 @@ async fn write_rest(
         intended: Weight::ZERO,
         held_by: news.held_by,
         gateway: news.gateway.clone(),
-        state: State::at_rest(decision.rest),
+        state: match &decision.reason {
+            Reason::TargetRolling => State::InProgress,
+            _ => State::at_rest(decision.rest),
+        },
     };
     status::write(ctx, world, &news).await?;
     if changed && news.state == State::Stalled {
@@ -166,15 +183,17 @@ async fn start(
     runs: &Runs,
     action: Option<&CanaryAction>,
     decision: &RestDecision,
-    held_by: Option<HeldBy>,
+    news: &RestNews,
 ) -> Result<Action, Error> {
     let (Some(target), Target::Found(seen)) = (&world.target, world.seen_target()) else {
         return Ok(Action::await_change());
     };
     // Asked again before each run: policies come and go.
     let proved = proof::held_by(ctx, target, &world.name()).await?;
-    if held_by != Some(proved) {
-        let news = RestNews { held_by: Some(proved), gateway: None, adopted: true };
+    // A run goes by what the status says of the Gateways, and the route may have moved since.
+    let known = world.canary.status.as_ref().and_then(|s| s.traffic.as_ref()?.gateway.clone());
+    if news.held_by != Some(proved) || news.gateway.is_some() && news.gateway != known {
+        let news = RestNews { held_by: Some(proved), gateway: news.gateway.clone(), adopted: true };
         write_rest(ctx, world, runs, decision, &news).await?;
         return Ok(Action::requeue(SOON));
     }
@@ -203,16 +222,14 @@ async fn start(
 }
 
 /// The last thing that is done for a canary that is being deleted.
-async fn let_go(ctx: &Context, world: &World) -> Result<Action, Error> {
+///
+/// `ours`: what the canary names isn't looked after by another one.
+async fn let_go(ctx: &Context, world: &World, ours: bool) -> Result<Action, Error> {
     let seen = observation(world, None, None);
-    if seen.traffic.stored.is_some() || seen.pinned.is_some() || seen.canary.revision.is_some() {
-        let blocked = world
-            .target
-            .as_ref()
-            .is_some_and(|t| t.adopted_by().is_some_and(|by| by != world.name()));
-        if !blocked {
-            return Ok(Action::requeue(SOON)); // what was asked for is not seen yet
-        }
+    let left =
+        seen.traffic.stored.is_some() || seen.pinned.is_some() || seen.canary.revision.is_some();
+    if ours && left {
+        return Ok(Action::requeue(SOON)); // what was asked for is not seen yet
     }
     disown(ctx, world).await?;
     if let Some(target) = world.target.as_ref().filter(|t| t.spec.paused) {
@@ -235,6 +252,7 @@ async fn let_go(ctx: &Context, world: &World) -> Result<Action, Error> {
     let uid = world.canary.uid().unwrap_or_default();
     ctx.analyst.forget(&uid);
     ctx.written.forget(&uid);
+    ctx.policies.forget(&world.canary);
     ctx.observability.forget(&world.namespace, &world.name());
     set_finalizer(ctx, &world.canary, false).await?;
     Ok(Action::await_change())
