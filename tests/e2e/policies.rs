@@ -239,6 +239,8 @@ fn a_new_revision_is_held_whoever_writes_it() -> Result<()> {
             "spec": {"paused": false, "template": {"metadata": {"annotations": {"new": "4"}}}}});
         shop.kubectl(&format!("patch deployment shop --type merge -p {both}")).await?;
         ensure!(shop.held().await?.1, "held by the write that takes the label off, too");
+        let kept = shop.get("deployment shop").await?["metadata"]["labels"].to_string();
+        ensure!(kept.contains("tidegate.dev/canary"), "and still looked after: {kept}");
         let images =
             shop.kubectl("get pods -o jsonpath={.items[*].spec.containers[0].image}").await?;
         ensure!(images.split(' ').all(|i| i.ends_with(":1.0")), "old pods alone: {images}");
