@@ -21,6 +21,19 @@ fn ready(status: &Value) -> Option<&Value> {
     status["conditions"].as_array()?.iter().find(|c| c["type"] == "Ready")
 }
 
+/// Waits until it is known that the API server doesn't hold new revisions any more: within seconds, by a watch.
+async fn paused_at_rest(shop: &Shop) -> Result<()> {
+    shop.canary_so("paused at rest", |status| {
+        ready(status).is_some_and(|c| c["reason"] == "PausedAtRest" && c["status"] == "True")
+    })
+    .await?;
+    wait_for("the deployment to be paused", ENOUGH, async || {
+        let target = shop.get(Kind::Deployment, shop.name()).await?;
+        Ok((target["spec"]["paused"] == true).then_some(()))
+    })
+    .await
+}
+
 #[test]
 fn without_the_policies_it_holds_pins_and_splits_by_itself() -> Result<()> {
     scenario(PLANES, async |cluster| {
@@ -35,17 +48,7 @@ fn without_the_policies_it_holds_pins_and_splits_by_itself() -> Result<()> {
         shop.ends("2.0", "Succeeded").await?;
         shop.comes_clean().await?;
 
-        // What the API server doesn't hold any more is paused at rest, as soon as that is known: asked again after each run.
-        shop.canary_so("paused at rest", |status| {
-            let ready = ready(status);
-            ready.is_some_and(|c| c["reason"] == "PausedAtRest" && c["status"] == "True")
-        })
-        .await?;
-        wait_for("the deployment to be paused", ENOUGH, async || {
-            let target = shop.get(Kind::Deployment, shop.name()).await?;
-            Ok((target["spec"]["paused"] == true).then_some(()))
-        })
-        .await?;
+        paused_at_rest(&shop).await?;
         let before = shop.pods("2.0").await?;
 
         // A promotion.
@@ -64,11 +67,7 @@ fn without_the_policies_it_holds_pins_and_splits_by_itself() -> Result<()> {
         ensure!(run["status"]["endedAt"].is_null(), "{}", run["status"]);
         shop.ends("3.0", "Succeeded").await?;
         shop.comes_clean().await?;
-        wait_for("the deployment to be paused again", ENOUGH, async || {
-            let target = shop.get(Kind::Deployment, shop.name()).await?;
-            Ok((target["spec"]["paused"] == true).then_some(()))
-        })
-        .await?;
+        paused_at_rest(&shop).await?;
         load.lost_nothing().await?;
 
         // A rollback.
@@ -84,9 +83,21 @@ fn without_the_policies_it_holds_pins_and_splits_by_itself() -> Result<()> {
             ensure!(summary.failed == summary.failed_by("4.0"), "{way}: {summary:?}");
         }
 
-        // The way out: nothing paused is left.
+        // The policies come back: nothing has to be paused at rest any more.
         shop.bump("3.0").await?;
         shop.canary_is("Idle").await.context("after the revert")?;
+        cluster.install().await?;
+        shop.canary_so("held by the API server again", |status| {
+            status["heldBy"] == "ApiServer"
+                && ready(status).is_some_and(|c| c["reason"] == "AtRest")
+        })
+        .await?;
+        shop.serves_only("3.0").await?;
+        ensure!(shop.pods("3.0").await? == before, "stable's pods are the same");
+
+        // They go again, and so does the Canary: nothing is left paused.
+        without_policies(cluster).await?;
+        paused_at_rest(&shop).await?;
         shop.delete(Kind::Canary, shop.name()).await?;
         shop.canary_gone().await?;
         shop.leaves_no_trace().await?;
