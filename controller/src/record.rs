@@ -31,7 +31,7 @@ impl Written {
         let Some(written) = all.get(canary) else { return seen };
         match seen.iter_mut().find(|run| run.metadata.uid == written.metadata.uid) {
             None => seen.insert(0, written.clone()),
-            Some(run) if version(written) > version(run) => *run = written.clone(),
+            Some(run) if version(&**written) > version(&**run) => *run = written.clone(),
             Some(_) => {
                 all.remove(canary);
             }
@@ -52,8 +52,8 @@ impl Written {
 }
 
 /// Resource versions of one kind compare as numbers (a promise of Kubernetes since 1.35, and true long before).
-fn version(run: &CanaryRun) -> u128 {
-    run.resource_version().and_then(|v| v.parse().ok()).unwrap_or_default()
+pub(crate) fn version(object: &impl ResourceExt) -> u128 {
+    object.resource_version().and_then(|v| v.parse().ok()).unwrap_or_default()
 }
 
 /// What a new run is about.

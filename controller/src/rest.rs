@@ -124,8 +124,14 @@ async fn write_rest(
 ) -> Result<(), Error> {
     let before = world.canary.status.as_ref().and_then(|s| s.waiting_for.as_ref());
     let changed = before.is_none_or(|w| w.reason != decision.reason.name());
+    // Not ready before it is adopted and what holds its new revisions has been proved.
+    let proved = news.adopted && news.held_by.is_some();
+    let rest = match decision.rest {
+        Rest::Idle | Rest::Succeeded if !proved => Rest::Initializing,
+        rest => rest,
+    };
     let news = News {
-        phase: rest_name(decision.rest).to_owned(),
+        phase: rest_name(rest).to_owned(),
         reason: &decision.reason,
         next_at: None,
         run: runs.last.as_deref(),
@@ -134,7 +140,8 @@ async fn write_rest(
         gateway: news.gateway.clone(),
         state: match &decision.reason {
             Reason::TargetRolling => State::InProgress,
-            _ => State::at_rest(decision.rest),
+            _ if rest != decision.rest => State::InProgress,
+            _ => State::at_rest(rest),
         },
     };
     status::write(ctx, world, &news).await?;
@@ -252,6 +259,7 @@ async fn let_go(ctx: &Context, world: &World, ours: bool) -> Result<Action, Erro
     let uid = world.canary.uid().unwrap_or_default();
     ctx.analyst.forget(&uid);
     ctx.written.forget(&uid);
+    ctx.said.forget(&uid);
     ctx.policies.forget(&world.canary);
     ctx.observability.forget(&world.namespace, &world.name());
     set_finalizer(ctx, &world.canary, false).await?;

@@ -1,5 +1,8 @@
 //! The canary's status: what was observed, and a summary of its run.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use api::{Canary, CanaryRun, CanaryStatus, Condition, RunSummary, TrafficStatus, WaitingFor};
 use chrono::{DateTime, Utc};
 use kube::ResourceExt;
@@ -8,7 +11,7 @@ use rollout::{HeldBy, Reason, Rest, Weight};
 
 use crate::Context;
 use crate::preflight::names;
-use crate::record::last_check;
+use crate::record::{last_check, version};
 use crate::time::from_kube;
 use crate::world::World;
 
@@ -98,7 +101,7 @@ pub(crate) async fn write(
     let after = status(ctx, world, &before, news);
     let (namespace, name) = (&world.namespace, world.name());
     ctx.observability.observe(namespace, &name, &after);
-    if after == before {
+    if after == before || ctx.said.is_newer_than(canary) {
         return Ok(after);
     }
     let mut canary = Canary::clone(canary);
@@ -107,9 +110,34 @@ pub(crate) async fn write(
     let params =
         PostParams { field_manager: Some(api::FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match api.replace_status(&name, &params, &canary).await {
-        Ok(_) => Ok(after),
+        Ok(stored) => {
+            ctx.said.keep(&stored);
+            Ok(after)
+        }
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(after),
         Err(error) => Err(error),
+    }
+}
+
+/// The version of each canary, by its uid, that our newest status made. Whoever looks at an older one would be refused, and is woken
+/// when the watch has caught up.
+#[derive(Debug, Default)]
+pub(crate) struct Said(Mutex<BTreeMap<String, u128>>);
+
+impl Said {
+    fn is_newer_than(&self, canary: &Canary) -> bool {
+        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.get(&canary.uid().unwrap_or_default()).is_some_and(|said| *said > version(canary))
+    }
+
+    fn keep(&self, canary: &Canary) {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.insert(canary.uid().unwrap_or_default(), version(canary));
+    }
+
+    /// The canary is gone.
+    pub(crate) fn forget(&self, canary: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(canary);
     }
 }
 
