@@ -13,7 +13,7 @@ fn times() -> impl Strategy<Value = DateTime<Utc>> {
 }
 
 fn weights() -> impl Strategy<Value = Option<Weight>> {
-    prop::option::of((0..=100_u8).prop_map(|w| Weight::new(w).unwrap()))
+    prop::option::of((0..=100_u8).prop_filter_map("a percentage", Weight::new))
 }
 
 fn causes() -> impl Strategy<Value = Cause> {
