@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use api::{ActionVerb, Canary, CanaryAction, CanaryActionSpec, CanaryRun};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
@@ -23,6 +23,12 @@ pub(crate) struct Fleet<'a> {
 }
 
 impl<'a> Fleet<'a> {
+    /// Creates the namespace; there is no app yet.
+    pub(crate) async fn new(cluster: &'a Cluster, namespace: &str) -> Result<Self> {
+        cluster.namespace(namespace).await?;
+        Ok(Self { cluster, namespace: namespace.to_owned(), apps: vec![] })
+    }
+
     /// Creates the namespace and deploys `count` apps with `like` changed as need be, without Canaries.
     pub(crate) async fn deploy(
         cluster: &'a Cluster,
@@ -30,14 +36,16 @@ impl<'a> Fleet<'a> {
         count: usize,
         like: impl Fn(App) -> App,
     ) -> Result<Self> {
-        cluster.namespace(namespace).await?;
-        let mut fleet = Self { cluster, namespace: namespace.to_owned(), apps: vec![] };
+        let mut fleet = Self::new(cluster, namespace).await?;
         fleet.grow(count, like).await?;
         Ok(fleet)
     }
 
     /// Deploys more apps, until there are `count`.
     pub(crate) async fn grow(&mut self, count: usize, like: impl Fn(App) -> App) -> Result<()> {
+        if count <= self.apps.len() {
+            return Ok(());
+        }
         let namespace = self.namespace.clone();
         let more = (self.apps.len()..count).map(|n| {
             let name = format!("app-{n:03}");
@@ -177,6 +185,16 @@ pub(crate) fn requests_between(
         }
     }
     Ok(found)
+}
+
+/// Waits until a user has asked for nothing for 5 s.
+pub(crate) async fn quiet(cluster: &Cluster, user: &str) -> Result<()> {
+    wait_for(&format!("{user} to ask for nothing"), ENOUGH, async || {
+        let to = now();
+        let asked = requests_between(cluster, user, to - TimeDelta::seconds(5), to)?;
+        Ok(asked.iter().all(|r| r.verb == "watch").then_some(()))
+    })
+    .await
 }
 
 /// `get deployments 3, patch httproutes 1`: the most frequent first.

@@ -6,14 +6,13 @@ use anyhow::Result;
 use serde_json::json;
 use tests::{Cluster, Controller, FaultyPrometheus, Plane};
 
-use crate::fleet::{Fleet, by_verb, requests_between};
+use crate::fleet::{Fleet, by_verb, quiet, requests_between};
 use crate::journal::now;
 use crate::report::Report;
 
 /// How long each number of canaries is looked at.
 const MINUTE: Duration = Duration::from_mins(1);
-/// After the last canary is at rest, until what was said about it has come back by the watches.
-const ECHO: Duration = Duration::from_secs(5);
+const PER_NAMESPACE: usize = 10;
 
 pub(crate) async fn run() -> Result<Report> {
     let cluster = Cluster::start(&[Plane::Traefik]).await?;
@@ -25,12 +24,18 @@ pub(crate) async fn run() -> Result<Report> {
         "idle: canaries at rest, interval 10 s, for a minute",
         &["canaries", "API requests", "of them", "watches renewed", "queries", "resident MB"],
     );
-    let mut fleet = Fleet::deploy(&cluster, "idle", 0, |app| app).await?;
+    let mut fleets = vec![];
     let mut resident = vec![];
-    for count in [1, 20, 200] {
-        fleet.grow(count, |app| app).await?;
-        fleet.adopt(|_| json!({"analysis": {"interval": "10s"}})).await?;
-        tokio::time::sleep(ECHO).await;
+    for count in [1_usize, 20, 200] {
+        for n in fleets.len()..count.div_ceil(PER_NAMESPACE) {
+            fleets.push(Fleet::new(&cluster, &format!("idle-{n:02}")).await?);
+        }
+        let grown = fleets.iter_mut().map(async |fleet| {
+            fleet.grow(PER_NAMESPACE.min(count), |app| app).await?;
+            fleet.adopt(|_| json!({"analysis": {"interval": "10s"}})).await
+        });
+        futures::future::try_join_all(grown).await?;
+        quiet(&cluster, &controller.user().name).await?;
         let (from, queries) = (now(), prometheus.queries());
         tokio::time::sleep(MINUTE).await;
         let all = requests_between(&cluster, &controller.user().name, from, now())?;

@@ -45,8 +45,11 @@ pub(crate) async fn run() -> Result<Report> {
     let (from, asked) = (now(), prometheus.queries());
     tokio::time::sleep(OUTAGE).await;
     let asked = prometheus.queries() - asked;
-    let moved = fleet.apps().iter().filter(|app| !weights.changes(app.name(), from).is_empty());
-    let moved = moved.count();
+    let moved = |app: &tests::App| {
+        let changes = weights.changes(app.name(), began);
+        changes.iter().any(|(at, _)| *at >= from)
+    };
+    let moved = fleet.apps().iter().filter(|app| moved(app)).count();
     prometheus.set(Fault::None);
 
     let outcomes = fleet.outcomes().await?;
@@ -64,7 +67,7 @@ pub(crate) async fn run() -> Result<Report> {
             "rolled back",
             "promoted",
             "weights moved meanwhile",
-            "failed queries",
+            "failed queries, retries included",
             "failed user requests",
         ],
     );

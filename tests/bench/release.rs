@@ -30,8 +30,8 @@ pub(crate) async fn run() -> Result<Report> {
     let as_flagger = json!([{"weight": 25}, {"weight": 50}]);
     let default = json!([0, 10, 25, 50, 100].map(|weight| json!({"weight": weight})));
     let runs = futures::future::try_join(
-        stop(&cluster, "as-flagger", &as_flagger),
-        stop(&cluster, "default", &default),
+        stop(&cluster, "same-steps", &as_flagger),
+        stop(&cluster, "default-steps", &default),
     );
     let ((same, same_steps), (ours, our_steps)) = runs.await?;
     controller.terminate().await?;

@@ -1,17 +1,13 @@
 //! What one whole promotion asks of the API server and of Prometheus.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use serde_json::json;
 use tests::{Cluster, Controller, FaultyPrometheus, Plane};
 
-use crate::fleet::{Fleet, by_verb, patient_metrics, requests_between};
+use crate::fleet::{Fleet, by_verb, patient_metrics, quiet, requests_between};
 use crate::journal::now;
 use crate::report::{Report, ratio};
 
-/// After the end of the run, until what was said about it has come back by the watches.
-const ECHO: Duration = Duration::from_secs(5);
 /// Per rollout of 5 steps, as Argo Rollouts needs it among 100; alone 92, of which 25 for its Lease.
 const ARGO: u64 = 75;
 const FLAGGER: u64 = 171;
@@ -27,12 +23,12 @@ pub(crate) async fn run() -> Result<Report> {
     fleet.adopt(|_| json!({"analysis": {"interval": "10s", "metrics": patient_metrics()}})).await?;
     let app = &fleet.apps()[0];
     let load = fleet.load(app, 100).await?;
-    tokio::time::sleep(ECHO).await;
+    quiet(&cluster, &controller.user().name).await?;
     let queries = prometheus.queries();
     let began = fleet.bump(&app.clone().version("2.0")).await?;
     let outcomes = fleet.outcomes().await?;
     ensure!(outcomes.values().all(|(phase, _)| phase == "Succeeded"), "{outcomes:?}");
-    tokio::time::sleep(ECHO).await;
+    quiet(&cluster, &controller.user().name).await?;
     let all = requests_between(&cluster, &controller.user().name, began, now())?;
     let asked: Vec<_> = all.into_iter().filter(|r| r.verb != "watch").collect();
     let queries = prometheus.queries() - queries;
