@@ -101,10 +101,6 @@ impl<'a> Fleet<'a> {
         &self.apps
     }
 
-    pub(crate) fn namespace(&self) -> &str {
-        &self.namespace
-    }
-
     /// Sends requests to the app through Traefik, once it answers there.
     pub(crate) async fn load(&self, app: &App, per_second: u32) -> Result<Load> {
         let host = format!("{}.{}.test", app.name(), self.namespace);

@@ -36,10 +36,7 @@ pub(crate) async fn run() -> Result<Report> {
     controller.terminate().await?;
 
     let mut report = Report::new(
-        &format!(
-            "requests: one promotion by the default steps in {}, interval 10 s",
-            fleet.namespace()
-        ),
+        "requests: one promotion by the default steps, interval 10 s",
         &["request", "count"],
     );
     for (what, count) in by_verb(&asked) {
