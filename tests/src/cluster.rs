@@ -148,7 +148,8 @@ impl Cluster {
     pub async fn kubectl_as(&self, user: &User, args: &[&str], input: &str) -> Result<String> {
         let output = self.run(self.dir.join("bin/kubectl"), user, args, input).await?;
         if !output.status.success() {
-            bail!("kubectl {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+            let said = [output.stderr, output.stdout].concat();
+            bail!("kubectl {}: {}", args.join(" "), String::from_utf8_lossy(&said).trim());
         }
         Ok(String::from_utf8(output.stdout)?)
     }
