@@ -169,7 +169,7 @@ impl Cluster {
         self.kubectl(&["create", "namespace", name]).await.map(drop)
     }
 
-    /// Creates the app's namespace, applies its manifests and waits until all pods are ready and its routes answer.
+    /// Creates the app's namespace, applies its manifests and waits until all pods are ready and its Service and routes answer.
     pub async fn deploy(&self, app: &App) -> Result<()> {
         let namespace = app.namespace();
         if self.kubectl(&["get", "namespace", namespace]).await.is_err() {
@@ -177,6 +177,11 @@ impl Cluster {
         }
         self.apply(&app.manifests()).await?;
         self.rolled_out(namespace, app.name()).await?;
+        let service = format!("http://{}.{namespace}.svc.cluster.local", app.name());
+        wait_for(&format!("{service} to answer"), Duration::from_secs(30), async || {
+            Ok(reqwest::get(&service).await.is_ok().then_some(()))
+        })
+        .await?;
         for (plane, host) in app.hosts() {
             self.answers(*plane, host).await?;
         }
