@@ -137,8 +137,9 @@ async fn in_run(
             _ => State::InProgress,
         },
     };
-    // A look that is followed by another at once leaves the status to that one, as one does that waits for a check to be made.
-    let at_once = decision.look_again_at.is_some_and(|at| at <= now);
+    // A look that is followed by another at once leaves the status to that one, as one does that waits for a check to be made. What a
+    // check has found is said all the same: where checks take longer than their interval, the next is due at once, and so on.
+    let at_once = counted.is_none() && decision.look_again_at.is_some_and(|at| at <= now);
     let being_checked = !is_recorded && due.is_some() && seen.verdict.is_none();
     if applied.is_err() || !(at_once || being_checked) {
         status::write(ctx, world, &news).await?;
