@@ -177,7 +177,8 @@ impl Cluster {
         }
         self.apply(&app.manifests()).await?;
         self.rolled_out(namespace, app.name()).await?;
-        let service = format!("http://{}.{namespace}.svc.cluster.local", app.name());
+        // A pod doesn't count who asks for its metrics.
+        let service = format!("http://{}.{namespace}.svc.cluster.local/metrics", app.name());
         wait_for(&format!("{service} to answer"), Duration::from_secs(30), async || {
             Ok(reqwest::get(&service).await.is_ok().then_some(()))
         })
