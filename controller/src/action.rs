@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use api::{ActionState, ActionStatus, ActionVerb, CanaryAction};
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch};
 use rollout::{Answer, Request, Verb};
 use serde_json::json;
 
 use crate::Context;
+use crate::apply::params;
 use crate::record::has_answered;
 use crate::world::{Runs, World};
 
@@ -65,12 +66,8 @@ pub(crate) async fn answer(
     let status = ActionStatus { state, message, at: ctx.clock.now() };
     let namespace = action.namespace().unwrap_or_default();
     let api: Api<CanaryAction> = Api::namespaced(ctx.client.clone(), &namespace);
-    let params = PatchParams {
-        field_manager: Some(api::FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
     let patch = Patch::Merge(json!({"status": status}));
-    match api.patch_status(&action.name_any(), &params, &patch).await {
+    match api.patch_status(&action.name_any(), &params(), &patch).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         other => other.map(drop),
     }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference};
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Resource, ResourceExt};
 use providers::traffic::{Managed, RenderError, SplitBy, TrafficProvider};
 use rollout::{Effect, Revision, Weight};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::Context;
 use crate::caches::http_route;
 use crate::objects::{Unfit, canary_deployment, canary_service, managed_route};
+use crate::record::post;
 use crate::watched::{Template, Workload};
 use crate::world::World;
 
@@ -32,7 +33,8 @@ pub(crate) enum ApplyError {
 /// Writes that are tried at once when others write the same object meanwhile.
 const ATTEMPTS: usize = 4;
 
-fn params() -> PatchParams {
+/// Every change is made in our own name.
+pub(crate) fn params() -> PatchParams {
     PatchParams { field_manager: Some(api::FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 
@@ -421,12 +423,8 @@ impl Write<'_> {
         let parsed: DynamicObject = serde_json::from_value(object.clone()).map_err(|e| {
             ApplyError::Refused { what: what.clone(), source: kube::Error::SerdeError(e) }
         })?;
-        let params = PostParams {
-            field_manager: Some(api::FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
         // Created, never applied over: what has the name already isn't ours.
-        api.create(&params, &parsed).await.map_err(refused(what))?;
+        api.create(&post(), &parsed).await.map_err(refused(what))?;
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use analysis::{MetricVerdict, Outcome as Found, Unit, Verdict};
+use analysis::{MetricVerdict, Unit, Verdict};
 use api::{
     Canary, CanaryRun, CanaryRunSpec, CanaryRunStatus, Cursor, Entry, MetricStatus, PlanSpec,
 };
@@ -105,7 +105,8 @@ fn next_name(prefix: &str, runs: &[Arc<CanaryRun>]) -> String {
     format!("{prefix}{}", highest + 1)
 }
 
-fn post() -> PostParams {
+/// Every object of ours is created, and every status written, in our own name.
+pub(crate) fn post() -> PostParams {
     PostParams { field_manager: Some(api::FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
 
@@ -233,20 +234,10 @@ fn metrics(verdict: &Verdict) -> Vec<MetricStatus> {
         .to_owned(),
         limit: m.limit.to_string(),
         requests: verdict.requests.canary.map(f64::round),
-        verdict: outcome(m.outcome).to_owned(),
+        verdict: m.outcome.to_string(),
         query: m.query.clone(),
     };
     verdict.metrics.iter().map(status).collect()
-}
-
-pub(crate) fn outcome(outcome: Found) -> &'static str {
-    match outcome {
-        Found::Pass => "Pass",
-        Found::Fail => "Fail",
-        Found::NoData => "NoData",
-        Found::Error => "Error",
-        Found::TooEarly => "TooEarly",
-    }
 }
 
 /// Four significant digits after the point are more than anybody reads.

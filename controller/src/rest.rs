@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::{Canary, CanaryAction, CanaryRun};
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch};
 use kube::runtime::controller::Action;
 use rollout::{
     Answer, Ended, HeldBy, Phase, Reason, Rest, RestDecision, Revision, Target, Weight, rest,
@@ -14,13 +14,13 @@ use serde_json::json;
 
 use crate::Context;
 use crate::action::{answer, pending};
-use crate::apply::{ApplyError, adopt, apply, disown};
+use crate::apply::{ApplyError, adopt, apply, disown, params};
 use crate::events::{Notice, publish};
-use crate::preflight::{Facts, blocker, claimed_by_another};
+use crate::preflight::{Facts, blocker, claimed_by_another, names};
 use crate::proof;
 use crate::reconcile::{Error, SOON, observation, phase_of};
 use crate::record::{self, Start};
-use crate::status::{self, News, State, gateway_names, is_ready, rest_name};
+use crate::status::{self, News, State, is_ready, rest_name};
 use crate::world::{Runs, World};
 
 /// How long a blocked canary goes without a look, if nothing that is watched has changed: autoscalers, Gateways and metric templates
@@ -55,7 +55,7 @@ pub(crate) async fn at_rest(
     let gateways = facts.as_ref().and_then(|f| f.gateways.as_deref().ok());
     let mut news = RestNews {
         held_by: status::held_by(&world.canary),
-        gateway: gateways.map(gateway_names),
+        gateway: gateways.map(names),
         adopted: true,
     };
     if fit && !deleting {
@@ -277,11 +277,7 @@ async fn set_finalizer(ctx: &Context, canary: &Canary, on: bool) -> Result<(), E
     }});
     let namespace = canary.namespace().unwrap_or_default();
     let api: Api<Canary> = Api::namespaced(ctx.client.clone(), &namespace);
-    let params = PatchParams {
-        field_manager: Some(api::FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    match api.patch(&canary.name_any(), &params, &Patch::Merge(&patch)).await {
+    match api.patch(&canary.name_any(), &params(), &Patch::Merge(&patch)).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         other => other.map(drop).map_err(Error::Kube),
     }

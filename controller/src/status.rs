@@ -6,12 +6,11 @@ use std::sync::{Mutex, PoisonError};
 use api::{Canary, CanaryRun, CanaryStatus, Condition, RunSummary, TrafficStatus, WaitingFor};
 use chrono::{DateTime, Utc};
 use kube::ResourceExt;
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 use rollout::{HeldBy, Reason, Rest, Weight};
 
 use crate::Context;
-use crate::preflight::names;
-use crate::record::{last_check, version};
+use crate::record::{last_check, post, version};
 use crate::time::from_kube;
 use crate::world::World;
 
@@ -95,26 +94,24 @@ pub(crate) async fn write(
     ctx: &Context,
     world: &World,
     news: &News<'_>,
-) -> Result<CanaryStatus, kube::Error> {
+) -> Result<(), kube::Error> {
     let canary = &world.canary;
     let before = canary.status.clone().unwrap_or_default();
     let after = status(ctx, world, &before, news);
     let (namespace, name) = (&world.namespace, world.name());
     ctx.observability.observe(namespace, &name, &after);
     if after == before || ctx.said.is_newer_than(canary) {
-        return Ok(after);
+        return Ok(());
     }
     let mut canary = Canary::clone(canary);
-    canary.status = Some(after.clone());
+    canary.status = Some(after);
     let api: Api<Canary> = Api::namespaced(ctx.client.clone(), namespace);
-    let params =
-        PostParams { field_manager: Some(api::FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    match api.replace_status(&name, &params, &canary).await {
+    match api.replace_status(&name, &post(), &canary).await {
         Ok(stored) => {
             ctx.said.keep(&stored);
-            Ok(after)
+            Ok(())
         }
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(after),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         Err(error) => Err(error),
     }
 }
@@ -156,7 +153,7 @@ fn status(ctx: &Context, world: &World, before: &CanaryStatus, news: &News<'_>) 
         waiting_for: waiting_for(before, news, canary, now),
         traffic: Some(TrafficStatus {
             intended: news.intended.percent(),
-            stored: world.stored().percent(),
+            stored: seen.stored.unwrap_or_default().percent(),
             accepted: seen.accepted,
             observed: last.and_then(|s| s.observed).filter(|_| on),
             observed_at: last.and_then(|s| s.observed_at).filter(|_| on),
@@ -291,9 +288,4 @@ pub(crate) fn rest_name(rest: Rest) -> &'static str {
         Rest::Failed => "Failed",
         Rest::Terminating => "Terminating",
     }
-}
-
-/// The Gateways' controllers as the status keeps them.
-pub(crate) fn gateway_names(gateways: &[providers::traffic::Gateway]) -> String {
-    names(gateways)
 }

@@ -7,7 +7,7 @@ use api::{Canary, CanaryRun};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{Resource, ResourceExt};
 use providers::traffic::{Backends, Found, Gateway, HttpRoute, Observed, TrafficProvider, find};
-use rollout::{CanaryPods, Pods, Revision, Target, Traffic, Weight, Workload as Seen};
+use rollout::{CanaryPods, Pods, Revision, Target, Traffic, Workload as Seen};
 use serde_json::Value;
 
 use crate::Context;
@@ -151,11 +151,6 @@ impl World {
         let hash = selector.get(api::POD_TEMPLATE_HASH)?;
         let known = self.replica_sets.iter().find(|rs| rs.hash == *hash);
         Some(known.map_or_else(|| Revision::new(hash.clone()), |rs| rs.revision.clone()))
-    }
-
-    /// The canary's share as stored, as the status has it.
-    pub(crate) fn stored(&self) -> Weight {
-        self.seen_traffic().stored.unwrap_or_default()
     }
 }
 
