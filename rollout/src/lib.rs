@@ -15,6 +15,7 @@ mod promotion;
 mod reason;
 mod rest;
 mod retreat;
+mod shape;
 mod weight;
 
 pub use decide::{Answer, Decision, decide};
@@ -29,4 +30,5 @@ pub use phase::{
 pub use plan::{Blind, Hold, NoData, Plan, PlanError, Rules, Run, Step};
 pub use reason::Reason;
 pub use rest::{Ended, Rest, RestDecision, rest};
+pub use shape::{Condition, Match, Part, Pattern, Shape};
 pub use weight::{Revision, Weight};
