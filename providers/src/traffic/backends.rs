@@ -15,9 +15,6 @@ pub struct Backends {
 }
 
 impl Backends {
-    /// The annotations that split a route start with this; the rest is the Service.
-    pub const PREFIX: &str = "split.tidegate.dev/";
-
     /// Refuses a Service whose canary would have no valid name.
     pub fn new(
         namespace: impl Into<String>,
@@ -29,11 +26,6 @@ impl Backends {
             return Err(ServiceNameTooLong { namespace, service });
         }
         Ok(Self { namespace, service, canary })
-    }
-
-    /// The annotation whose value is the canary's share in percent: `split.tidegate.dev/<service>`.
-    pub fn annotation(&self) -> String {
-        format!("{}{}", Self::PREFIX, self.service)
     }
 }
 

@@ -1,9 +1,9 @@
 //! What every traffic provider keeps, whatever its objects look like.
 
-use rollout::Weight;
+use rollout::{Shape, Weight};
 use serde_json::{Value, json};
 
-use super::{Backends, RenderError, SplitBy, TrafficProvider};
+use super::{Backends, NeverRead, SplitBy, TrafficProvider};
 
 /// An object as its owner wrote it and the API server stored it, with a status that accepts it as it is.
 pub(crate) struct Fixture {
@@ -73,7 +73,8 @@ fn a_change_makes_what_is_rendered(provider: &dyn TrafficProvider, f: &Fixture, 
 fn what_is_stored_is_read(provider: &dyn TrafficProvider, f: &Fixture, share: Weight) {
     let split = render(provider, f, &f.live, Some(share));
     let seen = provider.read(&split, &f.backends);
-    assert_eq!((seen.stored, seen.accepted, seen.trouble), (Some(share), true, None), "{}", f.name);
+    let wanted = Some(Shape::weight(share));
+    assert_eq!((seen.stored, seen.accepted, seen.trouble), (wanted, true, None), "{}", f.name);
     let seen = provider.read(&f.live, &f.backends);
     assert_eq!((seen.stored, seen.accepted, seen.trouble), (None, true, None), "{}", f.name);
 }
@@ -90,8 +91,9 @@ fn nothing_is_written_twice(provider: &dyn TrafficProvider, f: &Fixture) {
 fn a_change_needs_a_version(provider: &dyn TrafficProvider, f: &Fixture) {
     let mut live = f.live.clone();
     live["metadata"]["resourceVersion"].take();
-    let change = provider.change(&live, &f.backends, Some(Weight::ZERO), SplitBy::Server);
-    assert!(matches!(change, Err(RenderError::NeverRead { .. })), "{}: {change:?}", f.name);
+    let shape = Shape::default();
+    let change = super::change(provider, &live, &f.backends, Some(&shape), SplitBy::Server);
+    assert!(matches!(change, Err(NeverRead { .. })), "{}: {change:?}", f.name);
 }
 
 fn an_answer_to_an_older_generation_does_not_count(provider: &dyn TrafficProvider, f: &Fixture) {
@@ -112,10 +114,13 @@ fn nothing_unknown_is_fatal(provider: &dyn TrafficProvider, f: &Fixture) {
         for odd in [json!(null), json!("odd"), json!([]), json!([{}]), json!({}), json!(u64::MAX)] {
             let mut live = f.live.clone();
             *live.pointer_mut(&pointer).expect("a place") = odd;
-            for share in [Some(Weight::FULL), None] {
-                let _ = provider.render(&live, &f.backends, share);
-                let _ = provider.change(&live, &f.backends, share, SplitBy::Us);
+            for shape in [Some(&Shape::weight(Weight::FULL)), None] {
+                let _ = provider.render(&live, &f.backends, shape);
+                let _ = super::change(provider, &live, &f.backends, shape, SplitBy::Us);
                 let _ = provider.read(&live, &f.backends);
+                let _ = super::find(provider, [&live], &f.backends);
+                let _ = provider.conflicts(&f.live, &[&live], &f.backends);
+                let _ = provider.services(&live);
             }
         }
     }
@@ -135,7 +140,7 @@ fn collect(value: &Value, at: String, all: &mut Vec<String>) {
 }
 
 fn render(p: &dyn TrafficProvider, f: &Fixture, live: &Value, share: Option<Weight>) -> Value {
-    p.render(live, &f.backends, share).expect("a fixture can be rendered")
+    p.render(live, &f.backends, share.map(Shape::weight).as_ref())
 }
 
 fn change(
@@ -145,7 +150,8 @@ fn change(
     share: Option<Weight>,
     by: SplitBy,
 ) -> Option<Value> {
-    p.change(live, &f.backends, share, by).expect("a fixture can be changed")
+    let shape = share.map(Shape::weight);
+    super::change(p, live, &f.backends, shape.as_ref(), by).expect("a fixture can be changed")
 }
 
 /// RFC 7386, and what the API server does with an empty map of annotations.

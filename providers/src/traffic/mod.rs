@@ -2,76 +2,131 @@
 //!
 //! Everything here is a plain function over plain JSON: the caller reads the objects, and writes the patches.
 
+mod annotations;
 mod backends;
-mod gateway;
+mod change;
+mod conflict;
+mod find;
 mod http_route;
+mod object;
+mod system;
 
 #[cfg(test)]
 mod contract;
 
 use std::fmt;
 
-use analysis::Profile;
-use chrono::TimeDelta;
-use rollout::Weight;
+use rollout::{Shape, Weight};
 use serde_json::Value;
 
 pub use backends::{Backends, ServiceNameTooLong};
-pub use gateway::{Gateway, GatewayName};
-pub use http_route::{
-    Conflict, Found, GatewayRef, HttpRoute, Managed, Refusal, Refused, Route, conflicts, find,
-};
+pub use change::{NeverRead, SplitBy, change};
+pub use conflict::Conflict;
+pub use find::{Found, Refusal, Refused, Route, find};
+pub use http_route::{GatewayRef, HttpRoute, Managed};
+pub use system::{Capabilities, GatewayName, Matching, Mirroring, Parent, System, Verification};
 
-/// A traffic system. Every implementation passes the functions of `contract`.
+/// A kind of object that gives backends their shares of the requests. Every implementation passes the functions of `contract`.
+///
+/// Whatever the kind: at rest the object is as its owner wrote it. A run begins with the annotation
+/// `split.tidegate.dev/<service>: "0"`, which turns the owner's one backend into two, goes on with other values of it, and ends by
+/// taking it off, which makes one of the two again. Each is one write, and none of them makes a new object or takes a field over.
+/// Around them: the canary's Service exists before the first, has ready addresses before any share above 0, and stays until after
+/// the last.
 pub trait TrafficProvider: fmt::Debug + Send + Sync {
-    fn capabilities(&self) -> Capabilities;
+    fn kind(&self) -> &'static RouteKind;
 
-    /// The whole object as the API server stores it once it is told this share; `None`: as its owner wrote it.
+    /// The Services of its own namespace that the route sends requests to.
+    fn services(&self, route: &Value) -> Vec<String>;
+
+    /// Who programs the route, each once.
+    fn parents(&self, route: &Value) -> Vec<Parent>;
+
+    /// Some rule of the route, which is of the Service's namespace, can be split.
+    fn can_split(&self, route: &Value, backends: &Backends) -> bool;
+
+    /// Places in the route that name the Service and stand in the way. It may be of another namespace.
+    fn refusals(&self, route: &Value, backends: &Backends) -> Vec<Refused>;
+
+    /// What gets in the way of splitting this route: `others` of its kind that claim the same requests, and other canaries that
+    /// split it with a Service of ours.
+    fn conflicts(&self, route: &Value, others: &[&Value], backends: &Backends) -> Vec<Conflict>;
+
+    /// What keeps a route that can be split from taking just this shape; `None`: nothing.
+    fn obstacle(&self, route: &Value, backends: &Backends, shape: &Shape) -> Option<Refused>;
+
+    /// The whole object as the API server stores it once it is told this shape; `None`: as its owner wrote it.
     ///
-    /// A share that is already there changes nothing, and what can't be split is left alone: a way back never fails for it.
-    fn render(
-        &self,
-        live: &Value,
-        backends: &Backends,
-        share: Option<Weight>,
-    ) -> Result<Value, RenderError>;
+    /// A shape that is already there changes nothing, and what can't be split is left alone: a way back never fails for it.
+    fn render(&self, live: &Value, backends: &Backends, shape: Option<&Shape>) -> Value;
 
-    /// The merge patch that brings this share about, or `None` when it is there. Carries the `resourceVersion` of `live`, so
-    /// that it is refused if anything has changed since.
-    fn change(
-        &self,
-        live: &Value,
-        backends: &Backends,
-        share: Option<Weight>,
-        by: SplitBy,
-    ) -> Result<Option<Value>, RenderError>;
+    /// The canary's part in the object, whatever the annotations say.
+    fn stored(&self, live: &Value, backends: &Backends) -> Stored;
 
-    fn read(&self, live: &Value, backends: &Backends) -> Observed;
+    /// What the traffic system says about the object as it is now.
+    fn answer(&self, live: &Value) -> Answer;
+
+    /// The shape that the object has and whether the system has taken it.
+    fn read(&self, live: &Value, backends: &Backends) -> Observed {
+        let stored = self.stored(live, backends);
+        let answer = self.answer(live);
+        let idle = stored.shape.as_ref().is_some_and(Shape::is_nothing);
+        Observed {
+            accepted: stored.trouble.is_none() && answer.refused.is_none(),
+            // A canary without requests may be without pods.
+            trouble: stored.trouble.or(answer.refused).or(answer.complaint.filter(|_| !idle)),
+            stored: stored.shape,
+        }
+    }
 }
 
-/// Who turns one backend into two.
+/// What the API server calls a kind of route, and `spec.provider`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SplitBy {
-    /// The API server, by the policy `tidegate-split`, in every write: we write one annotation, and nobody can undo the split.
-    Server,
-    /// Ourselves: the server can't. The owner's next apply undoes it.
-    Us,
+pub struct RouteKind {
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    pub plural: &'static str,
+    /// The field of `spec` that a split is written into.
+    pub rules: &'static str,
+    /// The value of `spec.provider` that stands for it.
+    pub provider: &'static str,
 }
 
-/// What differs between traffic systems.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capabilities {
-    /// How long a write takes until no request is routed by the old one, at most.
-    pub settle: TimeDelta,
-    /// Whose metrics tell the arms apart; `None`: the built-in metrics can't be used.
-    pub profile: Option<Profile>,
+impl RouteKind {
+    /// The `CustomResourceDefinition` that brings it.
+    pub fn crd(&self) -> String {
+        format!("{}.{}", self.plural, self.group)
+    }
 }
 
-/// A share as stored, and what the traffic system makes of it.
+/// Every kind of route that can be split, in the order in which they are looked for.
+pub const KINDS: [&dyn TrafficProvider; 1] = [&HttpRoute];
+
+/// The canary's part in a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// `None`: nothing of ours is in it, it is as its owner wrote it. Where rules differ, the largest share: on the way down none
+    /// may be overlooked that still gives the canary requests.
+    pub shape: Option<Shape>,
+    /// What isn't as the annotations say; on the way up, the rule that lags behind.
+    pub trouble: Option<String>,
+}
+
+/// The traffic system's own word.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Why the route isn't accepted as it is now; `None`: it is, or the system never says.
+    pub refused: Option<String>,
+    /// What it complains of all the same.
+    pub complaint: Option<String>,
+}
+
+/// A shape as stored, and what the traffic system makes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
-    /// The canary's share, the largest where rules differ; `None`: nothing of ours is in it, it is as its owner wrote it.
-    pub stored: Option<Weight>,
+    /// `None`: nothing of ours is in it, it is as its owner wrote it.
+    pub stored: Option<Shape>,
     /// All rules say what is stored, and the traffic system has accepted it.
     pub accepted: bool,
     /// What keeps it from being accepted, or else what the system complains of.
@@ -82,20 +137,21 @@ impl Observed {
     /// Several objects as one, since all of them are split together. `None` without any.
     pub fn together(all: impl IntoIterator<Item = Self>) -> Option<Self> {
         all.into_iter().reduce(|a, b| {
-            let share = |o: &Self| o.stored.unwrap_or_default();
-            let agree = share(&a) == share(&b);
+            let agree =
+                a.stored.clone().unwrap_or_default() == b.stored.clone().unwrap_or_default();
             Self {
-                stored: a.stored.max(b.stored),
                 accepted: agree && a.accepted && b.accepted,
                 trouble: a.trouble.or(b.trouble),
+                stored: larger(a.stored, b.stored),
             }
         })
     }
 }
 
-/// Why a share can't be written into an object.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RenderError {
-    #[error("{object}: has no metadata.resourceVersion; a change needs the object as it was read")]
-    NeverRead { object: String },
+/// The one that gives the canary more, so that none is overlooked.
+fn larger(a: Option<Shape>, b: Option<Shape>) -> Option<Shape> {
+    let size = |shape: &Option<Shape>| -> Option<(Weight, usize, Option<Weight>)> {
+        shape.as_ref().map(|s| (s.weight, s.matches.len(), s.mirror))
+    };
+    if size(&b) > size(&a) { b } else { a }
 }

@@ -1,45 +1,16 @@
 use serde_json::{Value, json};
 
 use super::{find, refs, split};
-use crate::traffic::Backends;
+use crate::traffic::{Backends, Conflict, conflict};
 
-/// What makes the share of a route mean nothing, or something else.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Conflict {
-    /// Gateway API gives a tie to the older route: only some of the requests, or none, would be split.
-    #[error(
-        "{route}, {rule}: {other}, {other_rule} claims path {path} of {host} on {gateway} as well; give one of them another host or path, or take it out of {other}"
-    )]
-    Claimed {
-        route: String,
-        rule: String,
-        other: String,
-        other_rule: String,
-        gateway: String,
-        host: String,
-        path: String,
-    },
-    #[error(
-        "{route}, metadata.annotations[{key}]: a canary of service {theirs} splits this route, and what it calls {shared} is ours; rename one of the services"
-    )]
-    Split { route: String, key: String, theirs: String, shared: String },
-}
-
-/// What gets in the way of splitting this route: other routes that claim the same host and path on the same Gateway, and other
-/// canaries that split it with a Service of ours.
-///
-/// Two canaries of one Service look the same in a route: tell them apart before.
-pub fn conflicts<'a>(
-    route: &'a Value,
-    others: impl IntoIterator<Item = &'a Value>,
-    backends: &Backends,
-) -> Vec<Conflict> {
+/// Other routes that claim the same host and path on the same parent, and other canaries that split this one with a Service of ours.
+pub(super) fn conflicts(route: &Value, others: &[&Value], backends: &Backends) -> Vec<Conflict> {
     let own = (refs::namespace(route), refs::name(route));
-    let others = others.into_iter().filter(|o| (refs::namespace(o), refs::name(o)) != own);
+    let others = others.iter().filter(|o| (refs::namespace(o), refs::name(o)) != own);
     let claims = claims(route, |rule| split::owners_weight(route, rule, backends).is_some());
     others
         .filter_map(|other| claimed(route, &claims, other, backends))
-        .chain(split_by_another(route, backends))
+        .chain(conflict::split_by_another(route, backends))
         .collect()
 }
 
@@ -104,7 +75,6 @@ fn claimed(route: &Value, ours: &[Claim], other: &Value, backends: &Backends) ->
     let parents = refs::parents(other);
     let gateway = refs::parents(route)
         .into_iter()
-        .filter(|p| p.gateway().is_some())
         .find(|p| parents.iter().any(|theirs| p.overlaps(theirs)))?;
     let host = shared_host(route, other)?;
     // A rule that is split the same way may win: it makes no difference.
@@ -136,24 +106,4 @@ fn shared_host(route: &Value, other: &Value) -> Option<String> {
         return Some("every host".to_owned());
     }
     ours.into_iter().find(|host| theirs.contains(host)).map(|host| format!("host {host}"))
-}
-
-fn split_by_another(route: &Value, ours: &Backends) -> Option<Conflict> {
-    let annotations = route.pointer("/metadata/annotations").and_then(Value::as_object)?;
-    annotations.keys().find_map(|key| {
-        let theirs = key.strip_prefix(Backends::PREFIX)?;
-        let shared = if theirs == ours.canary {
-            theirs
-        } else if format!("{theirs}-canary") == ours.service {
-            &ours.service
-        } else {
-            return None;
-        };
-        Some(Conflict::Split {
-            route: refs::label(route),
-            key: key.clone(),
-            theirs: theirs.to_owned(),
-            shared: shared.to_owned(),
-        })
-    })
 }

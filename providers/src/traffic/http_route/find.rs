@@ -1,99 +1,36 @@
 use serde_json::Value;
 
-use super::{refs, split};
-use crate::traffic::{Backends, GatewayName};
+use super::refs;
+use super::{split, status};
+use crate::traffic::{Backends, Parent, Refusal, Refused, annotations};
 
-/// The routes that a Service gets its requests by.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// All of them are split together, in the order in which they were given. One that is split stays here whatever has become of it,
-    /// so that it can be released.
-    pub routes: Vec<Route>,
-    /// What keeps a run from starting: a part of the Service's requests could not be split.
-    pub refused: Vec<Refused>,
+/// A rule has the Service as its one backend.
+pub(super) fn can_split(route: &Value, backends: &Backends) -> bool {
+    refs::rules(route).iter().any(|rule| {
+        split::owners_weight(route, rule, backends).is_some_and(|w| w <= split::LARGEST)
+    })
 }
 
-/// A route that is, or can be, split for a Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    pub name: String,
-    /// Of `spec.rules`, by position: those with the Service as their one backend.
-    pub rules: Vec<usize>,
-    /// Its parents, each once, in the order of `spec.parentRefs`.
-    pub gateways: Vec<GatewayName>,
-}
-
-/// A place in a route that stands in the way.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{route}, {field}: {why}")]
-pub struct Refused {
-    pub route: String,
-    pub field: String,
-    pub why: Refusal,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error(
-        "service {service} is one of {backends} backends, and only one that is alone can be split; give it a rule of its own"
-    )]
-    Shared { service: String, backends: usize },
-    #[error(
-        "{weight} is too large to be split (at most {}); it is the only backend, so 1 means the same",
-        split::LARGEST
-    )]
-    Heavy { weight: u64 },
-    #[error(
-        "{canary} is named by hand, and Tidegate adds it when a run starts; name only {service}"
-    )]
-    ByHand { service: String, canary: String },
-    #[error(
-        "service {service} is named from another namespace, where its canary can't be; move the route to namespace {namespace}"
-    )]
-    Elsewhere { service: String, namespace: String },
-    #[error(
-        "{parent} is a Service, and routes of a mesh can't be split yet; name {service} only in routes whose parents are Gateways"
-    )]
-    Mesh { parent: String, service: String },
-    #[error("no parent is a Gateway, so there is nobody to split; name one")]
-    NoGateway,
-}
-
-/// The routes that name this Service, of all `HTTPRoute`s that are handed in. Those of other namespaces, if there are any among them, are
-/// only ever refused.
-pub fn find<'a>(routes: impl IntoIterator<Item = &'a Value>, backends: &Backends) -> Found {
-    let mut found = Found::default();
-    for route in routes {
-        let refused = refusals(route, backends);
-        let rules = splittable(route, backends);
-        let held = refs::annotation(route, &backends.annotation()).is_some();
-        let home = refs::namespace(route) == backends.namespace;
-        if home && (held || (refused.is_empty() && !rules.is_empty())) {
-            let name = refs::name(route).to_owned();
-            found.routes.push(Route { name, rules, gateways: gateways(route) });
-        }
-        found.refused.extend(refused);
-    }
-    found
-}
-
-fn splittable(route: &Value, backends: &Backends) -> Vec<usize> {
-    let alone =
-        |rule| split::owners_weight(route, rule, backends).is_some_and(|w| w <= split::LARGEST);
-    refs::rules(route).iter().enumerate().filter(|(_, r)| alone(r)).map(|(i, _)| i).collect()
-}
-
-fn gateways(route: &Value) -> Vec<GatewayName> {
+/// The parents that split requests, each once, in the order of `spec.parentRefs`.
+pub(super) fn parents(route: &Value) -> Vec<Parent> {
     let mut all = Vec::new();
-    for gateway in refs::parents(route).iter().filter_map(refs::Parent::gateway) {
-        if !all.contains(&gateway) {
-            all.push(gateway);
+    for reference in refs::parents(route) {
+        let parent = match (reference.gateway(), reference.service(route)) {
+            (Some(gateway), _) => Parent::Gateway(gateway),
+            (None, Some(name)) => {
+                let controller = status::controller(route, &reference);
+                Parent::Service { name: name.to_owned(), controller }
+            }
+            (None, None) => continue,
+        };
+        if !all.contains(&parent) {
+            all.push(parent);
         }
     }
     all
 }
 
-fn refusals(route: &Value, backends: &Backends) -> Vec<Refused> {
+pub(super) fn refusals(route: &Value, backends: &Backends) -> Vec<Refused> {
     let mut all: Vec<_> = refs::rules(route)
         .iter()
         .enumerate()
@@ -104,7 +41,7 @@ fn refusals(route: &Value, backends: &Backends) -> Vec<Refused> {
         })
         .collect();
     if names(route, backends) && refs::namespace(route) == backends.namespace {
-        all.extend(parent_refusal(route, backends));
+        all.extend(parent_refusal(route));
     }
     all
 }
@@ -124,7 +61,7 @@ fn rule_refusal(route: &Value, rule: &Value, backends: &Backends) -> Option<(Str
         return Some((format!("backendRefs[{place}].namespace"), why));
     }
     let weight = split::owners_weight(route, rule, backends);
-    let held = refs::annotation(route, &backends.annotation()).is_some();
+    let held = annotations::held(route, backends);
     if let Some(place) = at(&backends.canary)
         && !(held && weight.is_some())
     {
@@ -133,9 +70,10 @@ fn rule_refusal(route: &Value, rule: &Value, backends: &Backends) -> Option<(Str
     }
     let place = at(&backends.service)?;
     match weight {
-        Some(weight) if weight > split::LARGEST => {
-            Some((format!("backendRefs[{place}].weight"), Refusal::Heavy { weight }))
-        }
+        Some(weight) if weight > split::LARGEST => Some((
+            format!("backendRefs[{place}].weight"),
+            Refusal::Heavy { weight, largest: split::LARGEST },
+        )),
         Some(_) => None,
         None => Some((
             format!("backendRefs[{place}]"),
@@ -144,18 +82,10 @@ fn rule_refusal(route: &Value, rule: &Value, backends: &Backends) -> Option<(Str
     }
 }
 
-fn parent_refusal(route: &Value, backends: &Backends) -> Option<Refused> {
-    let parents = refs::parents(route);
-    let mesh = parents.iter().position(refs::Parent::is_service);
-    let (field, why) = match mesh {
-        Some(i) => (
-            format!("spec.parentRefs[{i}]"),
-            Refusal::Mesh { parent: parents[i].to_string(), service: backends.service.clone() },
-        ),
-        None if gateways(route).is_empty() => ("spec.parentRefs".to_owned(), Refusal::NoGateway),
-        None => return None,
-    };
-    Some(Refused { route: refs::label(route), field, why })
+fn parent_refusal(route: &Value) -> Option<Refused> {
+    let (route, why) =
+        (refs::label(route), parents(route).is_empty().then_some(Refusal::NoParent)?);
+    Some(Refused { route, field: "spec.parentRefs".to_owned(), why })
 }
 
 /// Any rule sends requests to the Service.

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::traffic::GatewayName;
+pub(super) use crate::traffic::object::{label, list, name, namespace};
 
 const GROUP: &str = "gateway.networking.k8s.io";
 
@@ -48,8 +49,10 @@ impl Parent {
             .then(|| GatewayName { namespace: self.namespace.clone(), name: self.name.clone() })
     }
 
-    pub(super) fn is_service(&self) -> bool {
-        self.group.is_empty() && self.kind == "Service"
+    /// The name of a Service of the route's own namespace: requests to it are split where they are made.
+    pub(super) fn service(&self, route: &Value) -> Option<&str> {
+        let service = self.group.is_empty() && self.kind == "Service";
+        (service && self.namespace == namespace(route)).then_some(self.name.as_str())
     }
 
     /// Some listener may belong to both.
@@ -123,30 +126,18 @@ pub(super) fn backends<'a>(
     list(rule, "/backendRefs").iter().filter_map(|b| Backend::of(route, b))
 }
 
+/// Every Service of the route's own namespace that a rule names, each once.
+pub(super) fn services(route: &Value) -> Vec<String> {
+    let all = rules(route).iter().flat_map(|rule| backends(route, rule));
+    let mut names: Vec<_> =
+        all.filter(|b| b.namespace == namespace(route)).map(|b| b.name.to_owned()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
 pub(super) fn rules(route: &Value) -> &[Value] {
     list(route, "/spec/rules")
-}
-
-pub(super) fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
-    value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-pub(super) fn namespace(route: &Value) -> &str {
-    route.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default()
-}
-
-pub(super) fn name(route: &Value) -> &str {
-    route.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
-}
-
-/// The value of the annotation of this key, if it is there.
-pub(super) fn annotation<'a>(route: &'a Value, key: &str) -> Option<&'a str> {
-    route.pointer("/metadata/annotations")?.get(key)?.as_str()
-}
-
-/// `route <namespace>/<name>`, as it is called in sentences.
-pub(super) fn label(route: &Value) -> String {
-    format!("route {}/{}", namespace(route), name(route))
 }
 
 /// `spec.rules[1]`, and its name if it has one.

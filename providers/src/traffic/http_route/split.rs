@@ -2,20 +2,22 @@
 
 use std::fmt;
 
-use rollout::Weight;
+use rollout::{Shape, Weight};
 use serde_json::{Value, json};
 
 use super::refs;
-use crate::traffic::Backends;
+use crate::traffic::annotations::{self, Said};
+use crate::traffic::{Backends, Stored};
 
 /// The largest weight of the owner's that can be told in hundredths: Gateway API ends at 1,000,000.
 pub(super) const LARGEST: u64 = 10_000;
 
 /// Changes what can be changed, leaves the rest alone.
-pub(super) fn render(live: &Value, backends: &Backends, share: Option<Weight>) -> Value {
+pub(super) fn render(live: &Value, backends: &Backends, shape: Option<&Shape>) -> Value {
     let mut route = live.clone();
-    let had = refs::annotation(live, &backends.annotation()).is_some();
-    annotate(&mut route, backends, share);
+    let had = annotations::held(live, backends);
+    annotations::set(&mut route, backends, shape);
+    let share = shape.map(|s| s.weight);
     let rules = route.pointer_mut("/spec/rules").and_then(Value::as_array_mut);
     for (rule, was) in rules.into_iter().flatten().zip(refs::rules(live)) {
         let Some(weight) = owners_weight(live, was, backends) else { continue };
@@ -43,24 +45,6 @@ pub(super) fn render(live: &Value, backends: &Backends, share: Option<Weight>) -
     route
 }
 
-fn annotate(route: &mut Value, backends: &Backends, share: Option<Weight>) {
-    let Some(metadata) = route.get_mut("metadata").and_then(Value::as_object_mut) else { return };
-    let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
-    let Some(annotations) = annotations.as_object_mut() else { return };
-    match share {
-        Some(share) => {
-            annotations.insert(backends.annotation(), json!(share.percent().to_string()));
-        }
-        None => {
-            annotations.remove(&backends.annotation());
-        }
-    }
-    // The API server keeps no empty map.
-    if annotations.is_empty() {
-        metadata.remove("annotations");
-    }
-}
-
 /// What the owner gave the Service, if it is a rule's one backend, split or not. Rounded up where it was changed by hand, so that a
 /// backend that gets requests never ends with weight 0.
 pub(super) fn owners_weight(route: &Value, rule: &Value, ours: &Backends) -> Option<u64> {
@@ -80,19 +64,14 @@ pub(super) fn owners_weight(route: &Value, rule: &Value, ours: &Backends) -> Opt
     }
 }
 
-/// What is stored, and what isn't as the annotation says.
-pub(super) struct Stored {
-    pub(super) share: Option<Weight>,
-    pub(super) trouble: Option<String>,
-}
-
 /// By the names of the backends, wherever they stand in a rule, and by the largest share of all rules: on the way down none may be
 /// overlooked that still gives the canary requests. On the way up, the trouble names the rule that lags behind.
 pub(super) fn read(live: &Value, backends: &Backends) -> Stored {
-    let key = backends.annotation();
-    // Without it nothing in the route is ours, whatever it names.
-    let Some(value) = refs::annotation(live, &key) else {
-        return Stored { share: None, trouble: None };
+    let said = match annotations::read(live, backends) {
+        // Without the annotation nothing in the route is ours, whatever it names.
+        Said::Nothing => return Stored::default(),
+        Said::Shape(shape) => Ok(shape),
+        Said::Garbled(trouble) => Err(trouble),
     };
     let shares = || {
         let rules = refs::rules(live).iter().enumerate();
@@ -100,25 +79,25 @@ pub(super) fn read(live: &Value, backends: &Backends) -> Stored {
     };
     let largest = shares().map(|(_, _, share)| share.rounded_up()).max();
 
-    let Some(said) = parse(value) else {
-        let route = refs::label(live);
-        let trouble = format!("{route}: annotation {key} is `{value}`, need 0 to 100");
-        return Stored { share: Some(largest.unwrap_or_default()), trouble: Some(trouble) };
+    let said = match said {
+        Ok(said) => said,
+        Err(trouble) => {
+            let shape = Shape::weight(largest.unwrap_or_default());
+            return Stored { shape: Some(shape), trouble: Some(trouble) };
+        }
     };
-    let trouble = shares().find(|(_, _, share)| !share.is(said)).map(|(i, rule, share)| {
+    let lags = shares().find(|(_, _, share)| !share.is(said.weight));
+    let trouble = lags.map(|(i, rule, share)| {
         let (route, rule) = (refs::label(live), refs::rule_label(i, rule));
         format!(
-            "{route}, {rule}: gives {} {share} where annotation {key} says {said}; is the rule of a shape that can't be split, or the policy tidegate-split not in force?",
+            "{route}, {rule}: gives {} {share} where annotation {} says {}; is the rule of a shape that can't be split, or the policy tidegate-split not in force?",
             backends.canary,
+            backends.annotation(),
+            said.weight,
         )
     });
-    Stored { share: Some(largest.unwrap_or(said)), trouble }
-}
-
-/// What the policy takes for a share.
-fn parse(value: &str) -> Option<Weight> {
-    let share = value.parse().ok().and_then(Weight::new)?;
-    (share.percent().to_string() == value).then_some(share)
+    let weight = largest.unwrap_or(said.weight);
+    Stored { shape: Some(Shape { weight, ..said }), trouble }
 }
 
 /// The canary's part of one rule.

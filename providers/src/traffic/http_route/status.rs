@@ -4,15 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::refs::{self, Parent};
-use crate::traffic::Gateway;
-
-/// The answers of all parents as one.
-pub(super) struct Answer {
-    /// Why the route isn't accepted as it is now; `None`: it is.
-    pub(super) refused: Option<String>,
-    /// What a parent complains of all the same.
-    pub(super) complaint: Option<String>,
-}
+use crate::traffic::{Answer, System};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,7 +28,7 @@ impl Condition {
 
 /// What one controller says about one parent.
 struct Entry {
-    gateway: Gateway,
+    system: System,
     conditions: Vec<Condition>,
 }
 
@@ -49,7 +41,7 @@ impl Entry {
     fn current(&self, generation: i64) -> bool {
         NEEDED.iter().filter_map(|t| self.condition(t)).all(|c| match c.observed_generation {
             Some(observed) => observed >= generation,
-            None => !self.gateway.tells_generation(),
+            None => !self.system.tells_generation(),
         })
     }
 
@@ -73,6 +65,7 @@ impl Entry {
 /// True in every answer that accepts a route.
 const NEEDED: [&str; 2] = ["Accepted", "ResolvedRefs"];
 
+/// The answers of all parents as one.
 pub(super) fn read(route: &Value) -> Answer {
     let parents = refs::parents(route);
     let label = refs::label(route);
@@ -118,7 +111,7 @@ fn entries(route: &Value, parent: &Parent) -> Vec<Entry> {
         entry.get("parentRef").and_then(|r| Parent::of(route, r)).as_ref() == Some(parent)
     };
     let read = |entry: &Value| Entry {
-        gateway: Gateway::by(
+        system: System::of_gateway(
             entry.get("controllerName").and_then(Value::as_str).unwrap_or_default(),
         ),
         conditions: refs::list(entry, "/conditions")
@@ -127,6 +120,15 @@ fn entries(route: &Value, parent: &Parent) -> Vec<Entry> {
             .collect(),
     };
     refs::list(route, "/status/parents").iter().filter(about).map(read).collect()
+}
+
+/// Who has answered for this parent, if anybody has.
+pub(super) fn controller(route: &Value, parent: &Parent) -> Option<String> {
+    let entries = refs::list(route, "/status/parents").iter();
+    let about =
+        |e: &&Value| e.get("parentRef").and_then(|r| Parent::of(route, r)).as_ref() == Some(parent);
+    let name = |e: &Value| e.get("controllerName").and_then(Value::as_str).map(str::to_owned);
+    entries.filter(about).find_map(name)
 }
 
 fn generation(route: &Value) -> i64 {

@@ -1,6 +1,7 @@
 //! What a route's status is worth.
 
 use super::*;
+use crate::traffic::Observed;
 
 const TRAEFIK: &str = "traefik.io/gateway-controller";
 const ENVOY: &str = "gateway.envoyproxy.io/gatewayclass-controller";
@@ -163,13 +164,13 @@ fn a_controller_that_was_replaced_is_not_heard_and_all_others_have_to_agree() {
 fn backends_without_endpoints_are_a_trouble_but_no_refusal_and_none_at_weight_0() {
     let without_pods = |percent: Option<u8>| {
         let share = percent.and_then(Weight::new);
-        let mut route = split::render(&fixture("plain").live, &shop(), share);
+        let mut route = render(&fixture("plain").live, &shop(), share);
         let conditions = route.pointer_mut("/status/parents/0/conditions").unwrap();
         conditions.as_array_mut().unwrap().push(json!({
             "type": "BackendsAvailable", "status": "False", "reason": "EndpointsNotFound",
             "message": "no ready endpoints", "observedGeneration": 3,
         }));
-        let seen = HttpRoute::default().read(&route, &shop());
+        let seen = HttpRoute.read(&route, &shop());
         assert!(seen.accepted);
         seen.trouble
     };
@@ -181,24 +182,24 @@ fn backends_without_endpoints_are_a_trouble_but_no_refusal_and_none_at_weight_0(
 
 #[test]
 fn shares_are_read_by_name_wherever_the_backends_stand() {
-    let mut route = split::render(&fixture("plain").live, &shop(), Weight::new(25));
+    let mut route = render(&fixture("plain").live, &shop(), Weight::new(25));
     route["spec"]["rules"][0]["backendRefs"].as_array_mut().unwrap().reverse();
     route["spec"]["rules"]
         .as_array_mut()
         .unwrap()
         .insert(0, json!({"backendRefs": [{"name": "new"}]}));
-    let seen = HttpRoute::default().read(&route, &shop());
-    assert_eq!((seen.stored, seen.accepted), (Weight::new(25), true));
+    let seen = HttpRoute.read(&route, &shop());
+    assert_eq!((seen.stored, seen.accepted), (shape(25), true));
 }
 
 #[test]
 fn a_rule_that_lags_behind_is_named_and_the_largest_share_counts() {
-    let split = split::render(&fixture("another-service").live, &shop(), Weight::new(25));
+    let split = render(&fixture("another-service").live, &shop(), Weight::new(25));
     let reading = |change: &dyn Fn(&mut Value)| {
         let mut route = split.clone();
         change(&mut route);
-        let seen = HttpRoute::default().read(&route, &shop());
-        (seen.stored.map(Weight::percent), seen.accepted, seen.trouble.unwrap_or_default())
+        let seen = HttpRoute.read(&route, &shop());
+        (seen.stored.map(|s| s.weight.percent()), seen.accepted, seen.trouble.unwrap_or_default())
     };
     let alone = json!([{"name": "shop", "port": 80, "weight": 1}]);
     let tail = "where annotation split.tidegate.dev/shop says 25 %; is the rule of a shape that can't be split, or the policy tidegate-split not in force?";
@@ -246,15 +247,15 @@ fn a_rule_that_lags_behind_is_named_and_the_largest_share_counts() {
 fn a_backend_that_its_owner_gave_no_requests_says_what_the_annotation_says() {
     let mut route = fixture("plain").live;
     route["spec"]["rules"][0]["backendRefs"][0]["weight"] = json!(0);
-    let split = split::render(&route, &shop(), Weight::new(25));
-    assert_eq!(HttpRoute::default().read(&split, &shop()).stored, Weight::new(25));
-    assert_eq!(split::render(&split, &shop(), None), route);
+    let split = render(&route, &shop(), Weight::new(25));
+    assert_eq!(HttpRoute.read(&split, &shop()).stored, shape(25));
+    assert_eq!(render(&split, &shop(), None), route);
 }
 
 #[test]
 fn routes_that_are_split_together_are_read_together() {
     let of = |stored: Option<u8>, accepted| Observed {
-        stored: stored.and_then(Weight::new),
+        stored: stored.and_then(shape),
         accepted,
         trouble: None,
     };
@@ -274,7 +275,7 @@ fn check(parents: &[Value], status: &[Value], answer: Result<(), &str>) {
     let mut route = fixture("plain").live;
     route["spec"]["parentRefs"] = json!(parents);
     route["status"]["parents"] = json!(status);
-    let seen = HttpRoute::default().read(&route, &shop());
+    let seen = HttpRoute.read(&route, &shop());
     assert_eq!(seen.accepted, answer.is_ok(), "{seen:?}");
     assert_eq!(seen.trouble.as_deref(), answer.err());
 }

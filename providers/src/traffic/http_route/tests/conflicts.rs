@@ -40,9 +40,9 @@ fn a_route_is_no_conflict_with_itself_nor_with_one_that_is_split_the_same_way() 
     let route = managed().object();
     let mut twin = route.clone();
     twin["metadata"]["name"] = json!("twin");
-    assert_eq!(conflicts(&route, [&route, &twin], &shop()), []);
+    assert_eq!(HttpRoute.conflicts(&route, &[&route, &twin], &shop()), []);
     twin["spec"]["rules"][0]["backendRefs"][0]["name"] = json!("other");
-    assert_eq!(conflicts(&route, [&route, &twin], &shop()).len(), 1);
+    assert_eq!(HttpRoute.conflicts(&route, &[&route, &twin], &shop()).len(), 1);
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn the_same_conditions_in_another_order_are_the_same_claim() {
     );
     theirs["spec"]["rules"][0]["backendRefs"][0]["name"] = json!("old");
     assert_eq!(
-        conflicts(&ours, [&theirs], &shop())[0].to_string(),
+        HttpRoute.conflicts(&ours, &[&theirs], &shop())[0].to_string(),
         "route demo/web, spec.rules[0]: route demo/old, spec.rules[0] claims path /a of every host on gateway infra/public as well; give one of them another host or path, or take it out of route demo/old"
     );
 }
@@ -71,7 +71,11 @@ fn a_canary_whose_services_are_ours_is_named() {
     let with = |key: &str| {
         let mut route = owners("plain");
         route["metadata"]["annotations"] = json!({key: "10"});
-        conflicts(&route, [], &shop()).iter().map(ToString::to_string).collect::<Vec<_>>()
+        HttpRoute
+            .conflicts(&route, &[], &shop())
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
     };
     assert_eq!(
         with("split.tidegate.dev/shop-canary"),
@@ -87,7 +91,7 @@ fn a_canary_whose_services_are_ours_is_named() {
 fn a_route_of_ours_is_applied_only_where_it_differs_and_never_over_another_one() {
     let managed = managed();
     let stored = live(managed.object());
-    let split = split::render(&stored, &shop(), Weight::new(25));
+    let split = render(&stored, &shop(), Weight::new(25));
     assert!(managed.is_current(&stored) && managed.is_current(&split));
 
     let mut labelled = stored.clone();
@@ -113,6 +117,6 @@ fn a_route_of_ours_is_applied_only_where_it_differs_and_never_over_another_one()
 
 #[track_caller]
 fn check(other: &Value, sentences: &[&str]) {
-    let found = conflicts(&managed().object(), [other], &shop());
+    let found = HttpRoute.conflicts(&managed().object(), &[other], &shop());
     assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), sentences);
 }

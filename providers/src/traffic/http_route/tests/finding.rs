@@ -1,22 +1,18 @@
 use super::*;
-use crate::traffic::{GatewayName, find};
+use crate::traffic::{GatewayName, Route};
 
 #[test]
 fn a_route_is_found_by_the_rules_that_have_the_service_alone() {
     let found = find([&owners("hosts"), &owners("another-service")], &shop());
-    let route = |name: &str, rules: &[usize], gateways: &[&str]| Route {
+    let gateway = |g: &&str| {
+        Parent::Gateway(GatewayName { namespace: "infra".into(), name: (*g).to_owned() })
+    };
+    let route = |name: &str, gateways: &[&str]| Route {
         name: name.into(),
-        rules: rules.into(),
-        gateways: gateways
-            .iter()
-            .map(|g| GatewayName { namespace: "infra".into(), name: (*g).into() })
-            .collect(),
+        parents: gateways.iter().map(gateway).collect(),
     };
     assert_eq!(found.refused, []);
-    assert_eq!(
-        found.routes,
-        [route("web", &[0], &["public", "internal"]), route("web", &[0, 3], &["public"])]
-    );
+    assert_eq!(found.routes, [route("web", &["public", "internal"]), route("web", &["public"])]);
     assert_eq!(
         find([&owners("plain")], &Backends::new("demo", "other").unwrap()),
         Found::default()
@@ -47,7 +43,7 @@ fn what_cannot_be_split_is_refused_with_its_place_and_the_way_out() {
 fn the_largest_weight_can_be_split() {
     let route = with_rule("backendRefs: [{name: shop, port: 80, weight: 10000}]");
     assert_eq!(find([&route], &shop()).refused, []);
-    let split = split::render(&route, &shop(), Weight::new(100));
+    let split = render(&route, &shop(), Weight::new(100));
     assert_eq!(split["spec"]["rules"][0]["backendRefs"][1]["weight"], 1_000_000);
 }
 
@@ -55,7 +51,7 @@ fn the_largest_weight_can_be_split() {
 fn a_service_of_the_same_name_elsewhere_is_another_one() {
     let route = with_rule("backendRefs: [{name: shop, namespace: other, port: 80}]");
     assert_eq!(find([&route], &shop()), Found::default());
-    assert_eq!(split::render(&route, &shop(), None), route);
+    assert_eq!(render(&route, &shop(), None), route);
 }
 
 #[test]
@@ -73,7 +69,7 @@ fn a_route_of_another_namespace_is_refused() {
 }
 
 #[test]
-fn parents_have_to_be_gateways() {
+fn parents_have_to_be_gateways_or_services() {
     let with = |parents: Value| {
         let mut route = owners("plain");
         route["spec"]["parentRefs"] = parents;
@@ -85,20 +81,19 @@ fn parents_have_to_be_gateways() {
     let listeners =
         json!({"group": "gateway.networking.k8s.io", "kind": "ListenerSet", "name": "public"});
     let service = json!({"group": "", "kind": "Service", "name": "shop"});
-    let nobody = "route demo/web, spec.parentRefs: no parent is a Gateway, so there is nobody to split; name one";
+    let nobody = "route demo/web, spec.parentRefs: no parent is a Gateway or a Service, so there is nobody to split; name one";
     assert_eq!(with(json!([gateway])), "");
     assert_eq!(with(json!([gateway, listeners])), "");
     assert_eq!(with(json!([listeners])), nobody);
     assert_eq!(with(json!([])), nobody);
-    assert_eq!(
-        with(json!([gateway, service])),
-        "route demo/web, spec.parentRefs[1]: service demo/shop is a Service, and routes of a mesh can't be split yet; name shop only in routes whose parents are Gateways"
-    );
+    assert_eq!(with(json!([gateway, service])), "");
+    let elsewhere = json!({"group": "", "kind": "Service", "name": "shop", "namespace": "other"});
+    assert_eq!(with(json!([elsewhere])), nobody);
 }
 
 #[test]
 fn a_route_that_is_split_can_be_released_whatever_has_become_of_it() {
-    let mut route = split::render(&owners("plain"), &shop(), Weight::new(25));
+    let mut route = render(&owners("plain"), &shop(), Weight::new(25));
     assert_eq!(find([&route], &shop()).refused, []);
     route["spec"]["parentRefs"] = json!([]);
     route["spec"]["rules"][0]["backendRefs"][0]["name"] = json!("admin");

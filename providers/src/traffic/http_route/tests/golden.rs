@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::*;
+use crate::traffic::change;
 
 #[test]
 fn a_run_writes_one_annotation_at_a_time_and_leaves_what_was_there() {
@@ -35,9 +36,9 @@ fn run(route: &Value, by: SplitBy) -> String {
     let mut all = format!("# at rest\n{}", text(route));
     let mut live = live(route.clone());
     for (what, percent) in steps {
-        let share = percent.and_then(Weight::new);
-        let patch = HttpRoute::default().change(&live, &shop(), share, by).unwrap();
-        live = HttpRoute::default().render(&live, &shop(), share).unwrap();
+        let shape = percent.and_then(shape);
+        let patch = change(&HttpRoute, &live, &shop(), shape.as_ref(), by).unwrap();
+        live = HttpRoute.render(&live, &shop(), shape.as_ref());
         write!(all, "---\n# {what}: written\n{}", text(&patch.unwrap())).unwrap();
         write!(all, "---\n# stored\n{}", text(&stored(&live))).unwrap();
     }
@@ -77,19 +78,19 @@ fn after_rules_that_we_wrote_ourselves_our_name_goes_from_their_owners() {
         |name: &str| json!({"manager": "tidegate", "operation": "Update", "fieldsV1": {name: {}}});
     let (ours, metadata) = (fields("f:spec"), fields("f:metadata"));
     let applied = json!({"manager": "tidegate", "operation": "Apply", "fieldsV1": {"f:spec": {}}});
-    let change_of = |case: &str, entries: &[&Value], share| {
+    let change_of = |case: &str, entries: &[&Value], share: Option<Weight>| {
         let mut live = fixture(case).live;
         live["metadata"]["managedFields"] = json!(entries);
-        HttpRoute::default().change(&live, &shop(), share, SplitBy::Us).unwrap()
+        change(&HttpRoute, &live, &shop(), share.map(Shape::weight).as_ref(), SplitBy::Us).unwrap()
     };
-    let change = |entries: &[&Value], share| change_of("plain", entries, share);
+    let changed = |entries: &[&Value], share| change_of("plain", entries, share);
     let patch = json!({"metadata": {"resourceVersion": "7", "managedFields": [owner, applied]}});
-    assert_eq!(change(&[&owner, &ours, &applied], None), Some(patch));
-    assert_eq!(change(&[&owner, &applied], None), None);
-    assert_eq!(change(&[&owner, &metadata], None), None);
-    assert_eq!(change(&[&ours], None), None);
+    assert_eq!(changed(&[&owner, &ours, &applied], None), Some(patch));
+    assert_eq!(changed(&[&owner, &applied], None), None);
+    assert_eq!(changed(&[&owner, &metadata], None), None);
+    assert_eq!(changed(&[&ours], None), None);
     assert_eq!(change_of("two-canaries", &[&owner, &ours], None), None);
 
-    let split = change(&[&owner, &ours], Some(Weight::ZERO)).unwrap();
+    let split = changed(&[&owner, &ours], Some(Weight::ZERO)).unwrap();
     assert_eq!(split["metadata"].get("managedFields"), None);
 }

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::traffic::contract::{self, Fixture};
+use crate::traffic::{Found, Refusal, SplitBy};
+use rollout::Weight;
 
 /// The routes of the golden files, each with the Service that is split in it.
 pub(super) const CASES: [&str; 6] =
@@ -23,31 +25,19 @@ fn it_keeps_the_contract() {
         live: live(managed().object()),
         backends: shop(),
     });
-    contract::keeps(&HttpRoute { gateways: vec![Gateway::Traefik] }, &fixtures);
+    contract::keeps(&HttpRoute, &fixtures);
 }
 
-#[test]
-fn the_slowest_gateway_says_how_long_a_write_takes() {
-    let of = |gateways: &[Gateway]| HttpRoute { gateways: gateways.to_vec() }.capabilities();
-    let other = Gateway::by("example.com/gateway");
-
-    assert_eq!(of(&[Gateway::EnvoyGateway]).settle.num_seconds(), 1);
-    assert_eq!(of(&[Gateway::EnvoyGateway, Gateway::Traefik]).settle.num_seconds(), 3);
-    assert_eq!(of(&[Gateway::Traefik, other]).settle.num_seconds(), 5);
-    assert_eq!(of(&[]).settle.num_seconds(), 5);
+pub(super) fn shape(percent: u8) -> Option<Shape> {
+    Weight::new(percent).map(Shape::weight)
 }
 
-#[test]
-fn gateways_of_one_kind_have_its_metrics_and_a_mixture_has_none() {
-    use analysis::Profile;
-    let of =
-        |gateways: &[Gateway]| HttpRoute { gateways: gateways.to_vec() }.capabilities().profile;
+pub(super) fn render(live: &Value, backends: &Backends, share: Option<Weight>) -> Value {
+    split::render(live, backends, share.map(Shape::weight).as_ref())
+}
 
-    assert_eq!(of(&[Gateway::Traefik, Gateway::Traefik]), Some(Profile::Traefik));
-    assert_eq!(of(&[Gateway::EnvoyGateway]), Some(Profile::EnvoyGateway));
-    assert_eq!(of(&[Gateway::EnvoyGateway, Gateway::Traefik]), None);
-    assert_eq!(of(&[Gateway::Traefik, Gateway::by("example.com/gateway")]), None);
-    assert_eq!(of(&[]), None);
+pub(super) fn find<'a>(routes: impl IntoIterator<Item = &'a Value>, backends: &Backends) -> Found {
+    crate::traffic::find(&HttpRoute, routes, backends)
 }
 
 pub(super) fn shop() -> Backends {

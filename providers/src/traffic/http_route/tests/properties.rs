@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::traffic::find;
 
 proptest! {
     #![proptest_config(ProptestConfig { max_global_rejects: 20_000, ..ProptestConfig::with_cases(400) })]
@@ -10,26 +9,26 @@ proptest! {
     fn a_release_gives_back_what_the_owner_wrote(route in routes(), up in shares(), down in shares()) {
         // A pair that somebody made by hand is refused before a run: nobody could tell it from a split.
         prop_assume!(!by_hand(&route));
-        let split = split::render(&route, &shop(), Some(up));
-        let lower = split::render(&split, &shop(), Some(down));
-        let released = split::render(&lower, &shop(), None);
+        let split = render(&route, &shop(), Some(up));
+        let lower = render(&split, &shop(), Some(down));
+        let released = render(&lower, &shop(), None);
         prop_assert_eq!(serde_json::to_string(&released).unwrap(), serde_json::to_string(&route).unwrap());
     }
 
     #[test]
     fn canaries_that_share_a_route_do_not_meet(route in routes(), ours in shares(), theirs in shares()) {
         let cart = Backends::new("demo", "cart").unwrap();
-        let one = split::render(&split::render(&route, &cart, Some(theirs)), &shop(), Some(ours));
-        let two = split::render(&split::render(&route, &shop(), Some(ours)), &cart, Some(theirs));
+        let one = render(&render(&route, &cart, Some(theirs)), &shop(), Some(ours));
+        let two = render(&render(&route, &shop(), Some(ours)), &cart, Some(theirs));
         prop_assert_eq!(&one, &two);
         prop_assume!(!by_hand(&route));
-        let released = split::render(&one, &shop(), None);
-        prop_assert_eq!(released, split::render(&route, &cart, Some(theirs)));
+        let released = render(&one, &shop(), None);
+        prop_assert_eq!(released, render(&route, &cart, Some(theirs)));
     }
 
     #[test]
     fn a_split_touches_only_backends_and_its_annotation(route in routes(), share in shares()) {
-        let mut split = split::render(&route, &shop(), Some(share));
+        let mut split = render(&route, &shop(), Some(share));
         for (rule, was) in split["spec"]["rules"].as_array_mut().unwrap().iter_mut().zip(refs::rules(&route)) {
             let (now, before) = (refs::list(rule, "/backendRefs").to_vec(), refs::list(was, "/backendRefs"));
             // Filters never appear on a backend that had none.
@@ -53,9 +52,9 @@ proptest! {
     fn what_is_found_without_refusal_is_split_in_every_rule(route in routes(), share in shares()) {
         let found = find([&route], &shop());
         prop_assume!(found.refused.is_empty() && !found.routes.is_empty());
-        let split = split::render(&route, &shop(), Some(share));
+        let split = render(&route, &shop(), Some(share));
         let seen = split::read(&split, &shop());
-        prop_assert_eq!((seen.share, seen.trouble), (Some(share), None));
+        prop_assert_eq!((seen.shape, seen.trouble), (Some(Shape::weight(share)), None));
         // Found again while it is split, the same way.
         prop_assert_eq!(find([&split], &shop()), found);
     }

@@ -1,0 +1,211 @@
+use std::fmt;
+
+use analysis::Profile;
+use chrono::TimeDelta;
+use rollout::{Match, Part, Pattern, Shape, Weight};
+
+/// A Gateway object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GatewayName {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl fmt::Display for GatewayName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Who programs a route, as far as the route itself says.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Parent {
+    /// The controller of this Gateway's class.
+    Gateway(GatewayName),
+    /// A mesh, in whose clients the requests to this Service are split. Which one, its controller says in the route's status.
+    Service { name: String, controller: Option<String> },
+    /// The kind of route is this system's own.
+    Of(System),
+}
+
+/// A traffic system.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum System {
+    Traefik,
+    EnvoyGateway,
+    /// A Gateway's controller that is none of the others, by its `controllerName`.
+    Other(String),
+}
+
+/// What differs between traffic systems.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// How long a write takes until no request is routed by the old one, at most.
+    pub settle: TimeDelta,
+    /// Whose metrics tell the arms apart; `None`: the built-in metrics can't be used.
+    pub profile: Option<Profile>,
+    /// Whether a share between 0 and 100 can be told.
+    pub weights: bool,
+    /// Requests that can be told apart.
+    pub matching: Matching,
+    pub mirroring: Mirroring,
+    /// How far the system itself shows what it has made of a write; the metrics come on top.
+    pub verification: Verification,
+}
+
+/// Which requests can be told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Matching {
+    pub header: bool,
+    /// Needed for cookies.
+    pub header_regex: bool,
+    pub query: bool,
+}
+
+impl Matching {
+    pub const ALL: Self = Self { header: true, header_regex: true, query: true };
+    pub const NONE: Self = Self { header: false, header_regex: false, query: false };
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mirroring {
+    No,
+    /// All requests or none.
+    Whole,
+    Percent,
+}
+
+/// What can be known of a write, each including those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verification {
+    /// The API server has it.
+    Stored,
+    /// The system says in a status that it has taken it.
+    Accepted,
+    /// The system shows what its proxies are told.
+    Programmed,
+}
+
+impl System {
+    /// All that have a name.
+    pub const KNOWN: [Self; 2] = [Self::Traefik, Self::EnvoyGateway];
+
+    /// By the `controllerName` of a Gateway's class.
+    pub fn of_gateway(controller_name: &str) -> Self {
+        match controller_name {
+            "traefik.io/gateway-controller" => Self::Traefik,
+            "gateway.envoyproxy.io/gatewayclass-controller" => Self::EnvoyGateway,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+
+    /// By the name that the status keeps: the inverse of `Display`.
+    pub fn named(name: &str) -> Self {
+        let known = Self::KNOWN.into_iter().find(|system| system.to_string() == name);
+        known.unwrap_or_else(|| Self::Other(name.to_owned()))
+    }
+
+    pub fn capabilities(&self) -> Capabilities {
+        let gateway = Capabilities {
+            // Nobody has measured it.
+            settle: TimeDelta::seconds(5),
+            profile: None,
+            weights: true,
+            matching: Matching::ALL,
+            mirroring: Mirroring::Percent,
+            verification: Verification::Accepted,
+        };
+        match self {
+            Self::Traefik => Capabilities {
+                // A lone write acts within 0.1 s, but its configuration is rebuilt at most every 2 s
+                // (`providersThrottleDuration`, the default): a write 0.3 s after another took 2 s, 5 times of 5 (3.7.13).
+                settle: TimeDelta::seconds(3),
+                profile: Some(Profile::Traefik),
+                // Its report of conformance has neither (3.7.10).
+                mirroring: Mirroring::No,
+                ..gateway
+            },
+            Self::EnvoyGateway => Capabilities {
+                // 8 ms at most in 10 writes (1.9.1); the rest is for a proxy that is busy.
+                settle: TimeDelta::seconds(1),
+                profile: Some(Profile::EnvoyGateway),
+                ..gateway
+            },
+            Self::Other(_) => gateway,
+        }
+    }
+
+    /// Whether the conditions that it writes always say which generation they are about. Where nobody has looked, a condition without
+    /// it counts.
+    pub fn tells_generation(&self) -> bool {
+        match self {
+            Self::Traefik | Self::EnvoyGateway => true,
+            Self::Other(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Traefik => "traefik",
+            Self::EnvoyGateway => "envoy-gateway",
+            Self::Other(name) => name,
+        })
+    }
+}
+
+impl Capabilities {
+    /// What this shape needs and the system doesn't have; `None`: it can take it.
+    pub fn lacks(&self, shape: &Shape) -> Option<String> {
+        let between = shape.weight > Weight::ZERO && shape.weight < Weight::FULL;
+        if between && !self.weights {
+            return Some(format!(
+                "a share of {}: it can only send all requests or none",
+                shape.weight
+            ));
+        }
+        let conditions = shape.matches.iter().flat_map(Match::conditions);
+        let unmet = conditions.into_iter().find(|c| match (c.part, &c.value) {
+            (Part::Header, Pattern::Exact(_)) => !self.matching.header,
+            (Part::Header, Pattern::Regex(_)) | (Part::Cookie, _) => !self.matching.header_regex,
+            (Part::Query, _) => !self.matching.query,
+        });
+        if let Some(condition) = unmet {
+            return Some(format!("requests with {condition}: it can't tell them apart"));
+        }
+        match (shape.mirror, self.mirroring) {
+            (None, _) | (Some(_), Mirroring::Percent) | (Some(Weight::FULL), Mirroring::Whole) => {
+                None
+            }
+            (Some(share), Mirroring::Whole) => {
+                Some(format!("a copy of {share} of the requests: it can only copy all of them"))
+            }
+            (Some(share), Mirroring::No) => {
+                Some(format!("a copy of {share} of the requests: it can't mirror"))
+            }
+        }
+    }
+
+    /// Of two systems that are split together: what both can. Their metrics can't be read as one.
+    #[must_use]
+    pub fn and(self, other: &Self) -> Self {
+        let both = |a: Mirroring, b: Mirroring| match (a, b) {
+            (Mirroring::No, _) | (_, Mirroring::No) => Mirroring::No,
+            (Mirroring::Whole, _) | (_, Mirroring::Whole) => Mirroring::Whole,
+            (Mirroring::Percent, Mirroring::Percent) => Mirroring::Percent,
+        };
+        Self {
+            settle: self.settle.max(other.settle),
+            profile: self.profile.filter(|p| Some(*p) == other.profile),
+            weights: self.weights && other.weights,
+            matching: Matching {
+                header: self.matching.header && other.matching.header,
+                header_regex: self.matching.header_regex && other.matching.header_regex,
+                query: self.matching.query && other.matching.query,
+            },
+            mirroring: both(self.mirroring, other.mirroring),
+            verification: self.verification.min(other.verification),
+        }
+    }
+}
