@@ -8,6 +8,7 @@ mod change;
 mod conflict;
 mod find;
 mod http_route;
+mod managed;
 mod object;
 mod system;
 
@@ -23,7 +24,8 @@ pub use backends::{Backends, ServiceNameTooLong};
 pub use change::{NeverRead, SplitBy, change};
 pub use conflict::Conflict;
 pub use find::{Found, Refusal, Refused, Route, find};
-pub use http_route::{GatewayRef, HttpRoute, Managed};
+pub use http_route::HttpRoute;
+pub use managed::{GatewayRef, Managed};
 pub use system::{Capabilities, GatewayName, Matching, Mirroring, Parent, System, Verification};
 
 /// A kind of object that gives backends their shares of the requests. Every implementation passes the functions of `contract`.
@@ -65,6 +67,13 @@ pub trait TrafficProvider: fmt::Debug + Send + Sync {
 
     /// What the traffic system says about the object as it is now.
     fn answer(&self, live: &Value) -> Answer;
+
+    /// The route at rest where there is none: it names the user's own Service alone. All defaults are spelt out, so that it can be
+    /// compared with what is stored.
+    ///
+    /// # Errors
+    /// What this kind of route can't say, as `field: why`.
+    fn managed(&self, wanted: &Managed) -> Result<Value, String>;
 
     /// The shape that the object has and whether the system has taken it.
     fn read(&self, live: &Value, backends: &Backends) -> Observed {

@@ -10,9 +10,9 @@ mod status;
 use rollout::Shape;
 use serde_json::Value;
 
-use super::{Answer, Backends, Conflict, Parent, Refused, RouteKind, Stored, TrafficProvider};
-
-pub use managed::{GatewayRef, Managed};
+use super::{
+    Answer, Backends, Conflict, Managed, Parent, Refused, RouteKind, Stored, TrafficProvider,
+};
 
 /// `HTTPRoute` of Gateway API, on a Gateway or on a Service.
 ///
@@ -67,6 +67,10 @@ impl TrafficProvider for HttpRoute {
 
     fn stored(&self, live: &Value, backends: &Backends) -> Stored {
         split::read(live, backends)
+    }
+
+    fn managed(&self, wanted: &Managed) -> Result<Value, String> {
+        Ok(wanted.object(self.kind(), managed::spec(wanted)))
     }
 
     fn answer(&self, live: &Value) -> Answer {

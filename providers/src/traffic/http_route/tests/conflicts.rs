@@ -37,7 +37,7 @@ fn another_route_that_claims_the_same_host_and_path_is_named() {
 
 #[test]
 fn a_route_is_no_conflict_with_itself_nor_with_one_that_is_split_the_same_way() {
-    let route = managed().object();
+    let route = made();
     let mut twin = route.clone();
     twin["metadata"]["name"] = json!("twin");
     assert_eq!(HttpRoute.conflicts(&route, &[&route, &twin], &shop()), []);
@@ -90,33 +90,38 @@ fn a_canary_whose_services_are_ours_is_named() {
 #[test]
 fn a_route_of_ours_is_applied_only_where_it_differs_and_never_over_another_one() {
     let managed = managed();
-    let stored = live(managed.object());
+    let stored = live(made());
     let split = render(&stored, &shop(), Weight::new(25));
-    assert!(managed.is_current(&stored) && managed.is_current(&split));
+    assert!(is_current(&managed, &stored) && is_current(&managed, &split));
 
     let mut labelled = stored.clone();
     labelled["metadata"]["labels"]["argocd"] = json!("x");
-    assert!(managed.is_current(&labelled));
+    assert!(is_current(&managed, &labelled));
 
     let differs = |change: &dyn Fn(&mut Managed)| {
         let mut other = managed.clone();
         change(&mut other);
-        !other.is_current(&split)
+        !is_current(&other, &split)
     };
     assert!(differs(&|m| m.port = 81));
     assert!(differs(&|m| m.hosts.clear()));
+    assert!(differs(&|m| m.mesh = true));
     assert!(differs(&|m| m.gateways[1].section_name = None));
     assert!(differs(&|m| m.labels.extend([("a".to_owned(), "b".to_owned())])));
 
     assert!(managed.owns(&stored));
     let mut another = managed.clone();
     another.labels = [("tidegate.dev/canary".to_owned(), "another".to_owned())].into();
-    assert!(!another.owns(&stored) && !another.is_current(&stored));
+    assert!(!another.owns(&stored) && !is_current(&another, &stored));
     assert!(!managed.owns(&owners("plain")));
 }
 
 #[track_caller]
 fn check(other: &Value, sentences: &[&str]) {
-    let found = HttpRoute.conflicts(&managed().object(), &[other], &shop());
+    let found = HttpRoute.conflicts(&made(), &[other], &shop());
     assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), sentences);
+}
+
+fn is_current(managed: &Managed, live: &Value) -> bool {
+    managed.is_current(&HttpRoute, &HttpRoute.managed(managed).unwrap(), live)
 }

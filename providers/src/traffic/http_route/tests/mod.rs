@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::traffic::contract::{self, Fixture};
-use crate::traffic::{Found, Refusal, SplitBy};
+use crate::traffic::{Found, GatewayRef, Refusal, SplitBy};
 use rollout::Weight;
 
 /// The routes of the golden files, each with the Service that is split in it.
@@ -20,11 +20,7 @@ pub(super) const CASES: [&str; 6] =
 #[test]
 fn it_keeps_the_contract() {
     let mut fixtures: Vec<_> = CASES.map(fixture).into();
-    fixtures.push(Fixture {
-        name: "managed".into(),
-        live: live(managed().object()),
-        backends: shop(),
-    });
+    fixtures.push(Fixture { name: "managed".into(), live: live(made()), backends: shop() });
     contract::keeps(&HttpRoute, &fixtures);
 }
 
@@ -80,6 +76,10 @@ pub(super) fn accepted(generation: i64) -> Value {
     ])
 }
 
+pub(super) fn made() -> Value {
+    HttpRoute.managed(&managed()).expect("a route")
+}
+
 pub(super) fn managed() -> Managed {
     Managed {
         name: "shop".into(),
@@ -93,6 +93,7 @@ pub(super) fn managed() -> Managed {
             },
             GatewayRef { name: "local".into(), namespace: None, section_name: Some("http".into()) },
         ],
+        mesh: false,
         hosts: vec!["shop.example.com".into()],
         labels: [("tidegate.dev/canary".to_owned(), "shop".to_owned())].into(),
     }
