@@ -32,6 +32,9 @@ use crate::schema;
 pub struct CanarySpec {
     /// The workload whose new revisions are judged. It stays its owner's: never copied, renamed or restarted.
     pub target_ref: TargetRef,
+    /// The kind of traffic system that splits. Default: found out by the routes that name the Service, and shown in the status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Provider>,
     /// What carries the traffic.
     pub traffic: Traffic,
     /// The traffic shares that a new revision goes through, rising. Default: 0, 10, 25, 50, 100.
@@ -81,13 +84,31 @@ pub enum DeploymentKind {
     Deployment,
 }
 
+/// By the kind of route that it reads.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Provider {
+    /// `HTTPRoute` and `GRPCRoute` of Gateway API, on Gateways of any controller, or on Services of a mesh (Istio ambient, Linkerd,
+    /// Cilium).
+    GatewayApi,
+}
+
+impl Provider {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GatewayApi => "gateway-api",
+        }
+    }
+}
+
 /// The user's Service, and the route if there is none.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Traffic {
-    /// What clients call. HTTPRoutes of this namespace that name it are found, and split for the time of a run.
+    /// What clients call. Routes of this namespace that name it are found, and split for the time of a run.
     pub service: ServiceRef,
-    /// Only if no HTTPRoute names the Service: one is created and owned by this canary.
+    /// Only if no route names the Service: one is created for this canary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<ManagedRoute>,
 }
@@ -105,12 +126,18 @@ pub struct ServiceRef {
     pub port: Option<u16>,
 }
 
-/// An HTTPRoute that Tidegate creates and owns.
+/// A route that Tidegate creates.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("size(self.gateways) > 0 || self.mesh").message("traffic.route: name the gateways, or set mesh: true; a route without either gets no request"))]
 pub struct ManagedRoute {
-    #[schemars(length(min = 1, max = 8))]
+    /// Whose requests it routes.
+    #[serde(default)]
+    #[schemars(length(max = 8))]
     pub gateways: Vec<GatewayRef>,
+    /// Requests to the Service by the clients of a mesh are routed, too: the Service itself is a parent of the route.
+    #[serde(default)]
+    pub mesh: bool,
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub hosts: Vec<String>,

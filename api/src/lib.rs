@@ -18,7 +18,8 @@ mod template;
 pub use action::{ActionState, ActionStatus, ActionVerb, CanaryAction, CanaryActionSpec};
 pub use canary::{
     Analysis, AppsVersion, Builtin, Canary, CanarySpec, DeploymentKind, GatewayRef, Hold, Limit,
-    ManagedRoute, Metric, NoData, NoDataThen, ServiceRef, Step, TargetRef, TemplateRef, Traffic,
+    ManagedRoute, Metric, NoData, NoDataThen, Provider, ServiceRef, Step, TargetRef, TemplateRef,
+    Traffic,
 };
 pub use cursor::{Cursor, CursorError};
 pub use parse::{Invalid, Parsed, parse, plan_of};

@@ -82,12 +82,18 @@ pub struct TrafficStatus {
     pub observed: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<DateTime<Utc>>,
-    /// The HTTPRoutes that are split.
+    /// The kind of traffic system, as `spec.provider` would name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// How it was found out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+    /// The routes that are split, or will be: `httproute web`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<String>,
-    /// The controller behind their Gateway.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gateway: Option<String>,
+    /// Who programs them: `traefik`, `linkerd`, or the `controllerName` of a Gateway's class.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub systems: Vec<String>,
 }
 
 /// One metric of the last check.

@@ -1,17 +1,15 @@
 //! Whether a Canary goes with the objects that stand in the same files: the target, its Service, their routes.
 
-use api::Canary;
+use api::{Canary, Provider};
 use controller::objects::{Unfit, canary_deployment, canary_service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use providers::traffic::{Backends, find};
+use providers::traffic::{Backends, KINDS, find};
 use rollout::Revision;
 use serde_json::{Value, json};
 
 use crate::lint::Finding;
 use crate::manifest::{Document, home};
 use crate::schema::{Fault, nearest};
-
-const GATEWAYS: &str = "gateway.networking.k8s.io";
 
 pub(crate) fn check(document: &Document, canary: &Canary, all: &[Document]) -> Vec<Finding> {
     let beside: Vec<_> = all.iter().filter(|d| d.beside(document)).collect();
@@ -150,23 +148,32 @@ impl<'a> Here<'a> {
             return Vec::new();
         };
         let mut findings = Vec::new();
-        let (mut any, mut named) = (false, false);
-        for route in self.all(GATEWAYS, "HTTPRoute") {
-            any = true;
-            let mut object = route.object.clone();
-            if route.namespace().is_none() {
-                object["metadata"]["namespace"] = json!(namespace);
+        let (mut kinds, mut named) = (Vec::new(), false);
+        let wanted = self.canary.spec.provider.map(Provider::name);
+        for provider in KINDS {
+            let kind = provider.kind();
+            if wanted.is_some_and(|wanted| wanted != kind.provider) {
+                continue;
             }
-            let found = find([&object], &backends);
-            named |= !found.routes.is_empty() || !found.refused.is_empty();
-            let refused = found.refused.iter();
-            findings.extend(refused.map(|refused| {
-                Finding::wrong(route, Fault::new(&refused.field, refused.why.to_string()))
-            }));
+            for route in self.all(kind.group, kind.kind) {
+                kinds.push(kind.kind);
+                let mut object = route.object.clone();
+                if route.namespace().is_none() {
+                    object["metadata"]["namespace"] = json!(namespace);
+                }
+                let found = find(provider, [&object], &backends);
+                named |= !found.routes.is_empty() || !found.refused.is_empty();
+                let refused = found.refused.iter();
+                findings.extend(refused.map(|refused| {
+                    Finding::wrong(route, Fault::new(&refused.field, refused.why.to_string()))
+                }));
+            }
         }
-        if any && !named && self.canary.spec.traffic.route.is_none() {
+        kinds.dedup();
+        if !kinds.is_empty() && !named && self.canary.spec.traffic.route.is_none() {
+            let kinds = kinds.join(" or ");
             let why = format!(
-                "no HTTPRoute in these files names service {service:?}, and there is no traffic.route"
+                "no {kinds} in these files names service {service:?}, and there is no traffic.route"
             );
             let fault = Fault::new("spec.traffic.service.name", why);
             findings.push(Finding::doubtful(self.document, fault));
@@ -195,7 +202,7 @@ fn selects(service: &Document, target: &Document) -> Vec<Finding> {
 }
 
 fn unfit_finding(document: &Document, unfit: &Unfit) -> Finding {
-    Finding::wrong(document, Fault::new(unfit.field, unfit.why))
+    Finding::wrong(document, Fault::new(unfit.field, &*unfit.why))
 }
 
 /// Whether an object is fit doesn't depend on whose it is.

@@ -3,13 +3,11 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use api::{CANARY_LABEL, Canary, PIN_LABEL, REVISION_ANNOTATION};
-use controller::objects::{Unfit, canary_deployment, canary_service, managed_route};
+use api::{CANARY_LABEL, Canary, PIN_LABEL, Provider, REVISION_ANNOTATION};
+use controller::objects::{Unfit, canary_deployment, canary_service, made, managed_route};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use providers::traffic::{
-    Backends, HttpRoute, Managed, RenderError, ServiceNameTooLong, TrafficProvider, find,
-};
-use rollout::{Revision, Weight};
+use providers::traffic::{Backends, KINDS, ServiceNameTooLong, TrafficProvider, find};
+use rollout::{Revision, Shape, Weight};
 use serde_json::{Value, json};
 
 use crate::args::RenderArgs;
@@ -36,7 +34,7 @@ pub(crate) enum RenderFailure {
     )]
     Missing { canary: String, kind: &'static str, name: String },
     #[error(
-        "canary {canary}: no HTTPRoute in these files names service {service:?}, and there is no spec.traffic.route; name the file that has it"
+        "canary {canary}: no route in these files names service {service:?}, and there is no spec.traffic.route; name the file that has it"
     )]
     NoRoute { canary: String, service: String },
     #[error("{0}")]
@@ -45,8 +43,6 @@ pub(crate) enum RenderFailure {
     Unfit(#[from] Unfit),
     #[error(transparent)]
     Backends(#[from] ServiceNameTooLong),
-    #[error(transparent)]
-    Render(#[from] RenderError),
     #[error("an object could not be written as YAML")]
     Yaml(#[from] serde_norway::Error),
     #[error("the output could not be written")]
@@ -213,23 +209,25 @@ impl<'a> Scene<'a> {
 
     fn routes(&self, service: &Value, share: Option<Weight>) -> Result<Vec<Piece>, RenderFailure> {
         let backends = Backends::new(&self.namespace, &self.canary.spec.traffic.service.name)?;
-        let routes: Vec<_> = self
-            .beside
-            .iter()
-            .filter(|d| d.is("gateway.networking.k8s.io", "HTTPRoute"))
-            .map(|d| self.at_home(d))
-            .collect();
-        let found = find(&routes, &backends);
-        if let Some(refused) = found.refused.first() {
-            return Err(RenderFailure::Route(refused.to_string()));
+        let wanted = self.canary.spec.provider.map(Provider::name);
+        let kinds = KINDS.into_iter().filter(|p| wanted.is_none_or(|w| w == p.kind().provider));
+        let mut ours: Vec<(&dyn TrafficProvider, Value)> = Vec::new();
+        for provider in kinds {
+            let kind = provider.kind();
+            let beside = self.beside.iter().filter(|d| d.is(kind.group, kind.kind));
+            let routes: Vec<_> = beside.map(|d| self.at_home(d)).collect();
+            let found = find(provider, &routes, &backends);
+            if let Some(refused) = found.refused.first() {
+                return Err(RenderFailure::Route(refused.to_string()));
+            }
+            let named = |route: &Value| {
+                found.routes.iter().any(|f| route["metadata"]["name"] == json!(f.name))
+            };
+            ours.extend(routes.into_iter().filter(named).map(|route| (provider, route)));
         }
-        let names = |route: &&Value| {
-            found.routes.iter().any(|f| route["metadata"]["name"] == json!(f.name))
-        };
-        let mut ours: Vec<_> = routes.iter().filter(names).cloned().collect();
         let whose = if ours.is_empty() { "made" } else { "your route" };
         if ours.is_empty() {
-            ours.push(self.managed(service, backends.clone())?.object());
+            ours.push(self.managed(service, backends.clone())?);
         }
         let as_of = match share {
             None => "at rest: as its owner wrote it".to_owned(),
@@ -237,19 +235,25 @@ impl<'a> Scene<'a> {
                 "at {share}: one annotation is written, the API server makes the rest of it"
             ),
         };
-        ours.iter()
-            .map(|route| {
-                let object = HttpRoute::default().render(route, &backends, share)?;
-                Ok(Piece { comment: format!("{whose}, {as_of}"), object })
-            })
-            .collect()
+        let shape = share.map(Shape::weight);
+        let piece = |(provider, route): (&dyn TrafficProvider, Value)| Piece {
+            comment: format!("{whose}, {as_of}"),
+            object: provider.render(&route, &backends, shape.as_ref()),
+        };
+        Ok(ours.into_iter().map(piece).collect())
     }
 
-    fn managed(&self, service: &Value, backends: Backends) -> Result<Managed, RenderFailure> {
-        managed_route(&self.canary, service, backends)?.ok_or_else(|| RenderFailure::NoRoute {
+    fn managed(
+        &self,
+        service: &Value,
+        backends: Backends,
+    ) -> Result<(&'static dyn TrafficProvider, Value), RenderFailure> {
+        let route = managed_route(&self.canary, service, backends)?;
+        let route = route.ok_or_else(|| RenderFailure::NoRoute {
             canary: self.name.clone(),
             service: self.canary.spec.traffic.service.name.clone(),
-        })
+        })?;
+        Ok(made(&self.canary, &route)?)
     }
 }
 

@@ -185,8 +185,9 @@ impl Screen<'_> {
             objects.extend(traffic.routes.iter().map(|route| format!("httproute/{route}")));
         }
         page.field("Objects", Tone::Plain, &objects.join(", "));
-        if let Some(gateway) = status.traffic.as_ref().and_then(|t| t.gateway.as_ref()) {
-            page.field("Gateway", Tone::Plain, gateway);
+        if let Some(traffic) = status.traffic.as_ref().filter(|t| !t.systems.is_empty()) {
+            let routes = format!("{} ({})", traffic.routes.join(", "), traffic.systems.join(", "));
+            page.field("Routes", Tone::Plain, &routes);
         }
     }
 

@@ -13,7 +13,6 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use kube::runtime::reflector::ObjectRef;
 use providers::metrics::read;
-use providers::traffic::TrafficProvider;
 use rollout::{DueCheck, DueVerdict};
 
 use crate::Context;
@@ -96,7 +95,7 @@ impl Question {
             namespace: world.namespace.clone(),
             workload,
             service: service.to_owned(),
-            routes: world.found.routes.iter().map(|r| r.name.clone()).collect(),
+            routes: world.routes.names(),
             pods: vec![],
         };
         let mut canary_arm = arm(world.canary_name(), &world.backends.canary);
@@ -107,7 +106,7 @@ impl Question {
             canary: ObjectRef::from_obj(&*world.canary),
             checks,
             due,
-            profile: world.provider.capabilities().profile,
+            profile: world.capabilities.profile,
             canary_arm,
             stable_arm: arm(target.clone(), &world.backends.service),
             stable_pods: world.hash_of(&stable).zip(selector).map(|(hash, labels)| {

@@ -5,14 +5,15 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Resource, ResourceExt};
-use providers::traffic::{Managed, RenderError, SplitBy, TrafficProvider};
-use rollout::{Effect, Revision, Weight};
+use providers::traffic::{Managed, NeverRead, SplitBy, TrafficProvider, change};
+use rollout::{Effect, Revision, Shape, Weight};
 use serde_json::{Value, json};
 
 use crate::Context;
-use crate::caches::http_route;
-use crate::objects::{Unfit, canary_deployment, canary_service, managed_route};
+use crate::caches::resource;
+use crate::objects::{Unfit, canary_deployment, canary_service, made, managed_route};
 use crate::record::post;
+use crate::routes::{Route, called, mentions};
 use crate::watched::{Template, Workload};
 use crate::world::World;
 
@@ -27,7 +28,7 @@ pub(crate) enum ApplyError {
     #[error(transparent)]
     Unfit(#[from] Unfit),
     #[error(transparent)]
-    Render(#[from] RenderError),
+    NeverRead(#[from] NeverRead),
 }
 
 /// Writes that are tried at once when others write the same object meanwhile.
@@ -143,23 +144,30 @@ impl Write<'_> {
     }
 
     async fn split(&self, share: Option<Weight>) -> Result<(), ApplyError> {
-        let (provider, backends) = (&self.world.provider, &self.world.backends);
-        let api = routes(self.ctx, self.world);
-        for route in &self.world.routes {
-            let Some(mut patch) = provider.change(route, backends, share, SplitBy::Server)? else {
-                continue;
-            };
-            let name = route.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-            let what = format!("httproute {name}");
-            // Without the annotation nobody knows any more that the pair was ours, so it has to go in the same write.
-            if share.is_none() && !self.server_releases(&api, name, &patch).await? {
-                patch = provider.change(route, backends, None, SplitBy::Us)?.unwrap_or(patch);
-            }
-            let stored =
-                api.patch(name, &params(), &Patch::Merge(&patch)).await.map_err(refused(&*what))?;
-            self.finish_split(&api, name, stored, share).await?;
-            tracing::info!(route = name, weight = share.map(Weight::percent), "route written");
+        let shape = share.map(Shape::weight);
+        for route in &self.world.routes.all {
+            self.split_route(route, shape.as_ref()).await?;
         }
+        Ok(())
+    }
+
+    async fn split_route(&self, route: &Route, shape: Option<&Shape>) -> Result<(), ApplyError> {
+        let (provider, backends) = (route.provider, &self.world.backends);
+        let Some(mut patch) = change(provider, &route.object, backends, shape, SplitBy::Server)?
+        else {
+            return Ok(());
+        };
+        let api = self.routes(provider);
+        // Without the annotation nobody knows any more that the pair was ours, so it has to go in the same write.
+        if shape.is_none() && !self.server_releases(&api, route, &patch).await? {
+            let ours = change(provider, &route.object, backends, None, SplitBy::Us)?;
+            patch = ours.unwrap_or(patch);
+        }
+        let write = api.patch(route.name(), &params(), &Patch::Merge(&patch)).await;
+        let stored = write.map_err(refused(route.to_string()))?;
+        self.finish_split(&api, route, stored, shape).await?;
+        let shape = shape.map(ToString::to_string);
+        tracing::info!(route = %route, shape, "route written");
         Ok(())
     }
 
@@ -167,39 +175,42 @@ impl Write<'_> {
     async fn finish_split(
         &self,
         api: &Api<DynamicObject>,
-        name: &str,
+        route: &Route,
         mut stored: DynamicObject,
-        share: Option<Weight>,
+        shape: Option<&Shape>,
     ) -> Result<(), ApplyError> {
-        let (provider, backends) = (&self.world.provider, &self.world.backends);
         for _ in 0..ATTEMPTS {
             let live = serde_json::to_value(&stored).unwrap_or_default();
-            let Some(patch) = provider.change(&live, backends, share, SplitBy::Us)? else {
-                return Ok(());
-            };
-            stored = match api.patch(name, &params(), &Patch::Merge(&patch)).await {
+            let patch = change(route.provider, &live, &self.world.backends, shape, SplitBy::Us)?;
+            let Some(patch) = patch else { return Ok(()) };
+            stored = match api.patch(route.name(), &params(), &Patch::Merge(&patch)).await {
                 // The gateway writes its status into the route at just this moment. Who owns which field isn't kept in the
                 // cache, so a later look wouldn't find the traces.
                 Err(kube::Error::Api(status)) if status.code == 409 => {
-                    api.get(name).await.map_err(refused(format!("httproute {name}")))?
+                    api.get(route.name()).await.map_err(refused(route.to_string()))?
                 }
-                other => other.map_err(refused(format!("httproute {name}")))?,
+                other => other.map_err(refused(route.to_string()))?,
             };
         }
-        Err(ApplyError::Stale { what: format!("httproute {name}") })
+        Err(ApplyError::Stale { what: route.to_string() })
     }
 
     /// Whether the API server makes one backend of the two when it takes this patch: tried, as policies come and go.
     async fn server_releases(
         &self,
         api: &Api<DynamicObject>,
-        name: &str,
+        route: &Route,
         patch: &Value,
     ) -> Result<bool, ApplyError> {
         let dry = PatchParams { dry_run: true, ..params() };
-        let tried = api.patch(name, &dry, &Patch::Merge(patch)).await;
-        let tried = tried.map_err(refused(format!("httproute {name}")))?;
-        Ok(!crate::caches::backend_names(&tried.data).contains(&self.world.backends.canary))
+        let tried = api.patch(route.name(), &dry, &Patch::Merge(patch)).await;
+        let tried = tried.map_err(refused(route.to_string()))?;
+        Ok(!mentions(&tried.data, &self.world.backends.canary))
+    }
+
+    fn routes(&self, provider: &dyn TrafficProvider) -> Api<DynamicObject> {
+        let kind = resource(provider.kind());
+        Api::namespaced_with(self.ctx.client.clone(), &self.world.namespace, &kind)
     }
 
     async fn canary(&self, revision: &Revision, share: Weight) -> Result<(), ApplyError> {
@@ -389,20 +400,22 @@ impl Write<'_> {
     }
 
     /// Makes the route where no other names the Service, and keeps one of ours as the spec says. True if there was nothing to do.
-    async fn manage(&self, managed: &Managed) -> Result<bool, ApplyError> {
-        let api = routes(self.ctx, self.world);
-        let ours = self.world.routes.iter().find(|route| managed.owns(route));
+    async fn manage(&self, wanted: &WantedRoute) -> Result<bool, ApplyError> {
+        let WantedRoute { provider, managed, object } = wanted;
+        let api = self.routes(*provider);
+        let routes = &self.world.routes;
+        let same_kind = |route: &&Route| route.provider.kind() == provider.kind();
+        let ours = routes.all.iter().filter(same_kind).find(|route| managed.owns(&route.object));
         match ours {
-            None if self.world.routes.is_empty() && self.world.found.refused.is_empty() => {
-                self.apply_owned(&api, &managed.object()).await?;
+            None if routes.all.is_empty() && routes.refused.is_empty() => {
+                self.apply_owned(&api, object).await?;
                 Ok(false)
             }
-            Some(live) if !managed.is_current(live) => {
-                let patch = json!({
-                    "metadata": {"resourceVersion": live["metadata"]["resourceVersion"]},
-                    "spec": managed.object()["spec"],
-                });
-                let what = format!("httproute {}", managed.name);
+            Some(live) if !managed.is_current(*provider, object, &live.object) => {
+                let version = &live.object["metadata"]["resourceVersion"];
+                let patch =
+                    json!({"metadata": {"resourceVersion": version}, "spec": object["spec"]});
+                let what = called(provider.kind(), &managed.name);
                 api.patch(&managed.name, &params(), &Patch::Merge(&patch))
                     .await
                     .map_err(refused(what))?;
@@ -457,8 +470,8 @@ pub(crate) async fn adopt(ctx: &Context, world: &World) -> Result<bool, ApplyErr
             complete = false;
         }
     }
-    if let Some(managed) = wanted_route(world)? {
-        complete &= write.manage(&managed).await?;
+    if let Some(wanted) = wanted_route(world)? {
+        complete &= write.manage(&wanted).await?;
     }
     Ok(complete)
 }
@@ -473,20 +486,17 @@ pub(crate) async fn disown(ctx: &Context, world: &World) -> Result<(), ApplyErro
     {
         label_target(ctx, target, None).await?;
     }
-    let api = routes(ctx, world);
-    for route in &world.routes {
-        if route["metadata"]["labels"][api::CANARY_LABEL].as_str() == Some(&world.name()) {
-            let name = route["metadata"]["name"].as_str().unwrap_or_default();
+    let write = Write { ctx, world };
+    for route in &world.routes.all {
+        if route.object["metadata"]["labels"][api::CANARY_LABEL].as_str() == Some(&world.name()) {
             let patch = json!({"metadata": {"labels": {api::CANARY_LABEL: null}}});
-            let what = format!("httproute {name}");
-            api.patch(name, &params(), &Patch::Merge(&patch)).await.map_err(refused(what))?;
+            let api = write.routes(route.provider);
+            api.patch(route.name(), &params(), &Patch::Merge(&patch))
+                .await
+                .map_err(refused(route.to_string()))?;
         }
     }
     Ok(())
-}
-
-fn routes(ctx: &Context, world: &World) -> Api<DynamicObject> {
-    Api::namespaced_with(ctx.client.clone(), &world.namespace, &http_route())
 }
 
 async fn label_target(
@@ -502,11 +512,21 @@ async fn label_target(
     Ok(())
 }
 
+/// A route of ours, as it is to be.
+pub(crate) struct WantedRoute {
+    pub(crate) provider: &'static dyn TrafficProvider,
+    pub(crate) managed: Managed,
+    object: Value,
+}
+
 /// The route that the spec asks for, if it asks for one.
-pub(crate) fn wanted_route(world: &World) -> Result<Option<Managed>, Unfit> {
+pub(crate) fn wanted_route(world: &World) -> Result<Option<WantedRoute>, Unfit> {
     let Some(service) = &world.service else { return Ok(None) };
     let service = serde_json::to_value(&**service).unwrap_or_default();
-    managed_route(&world.canary, &service, world.backends.clone())
+    let managed = managed_route(&world.canary, &service, world.backends.clone())?;
+    let Some(managed) = managed else { return Ok(None) };
+    let (provider, object) = made(&world.canary, &managed)?;
+    Ok(Some(WantedRoute { provider, managed, object }))
 }
 
 fn owner(world: &World) -> OwnerReference {

@@ -1,20 +1,26 @@
 //! The watches: each keeps what is used of one kind, and wakes the canaries that its changes concern.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::pin::pin;
 use std::sync::Arc;
 
 use api::{Canary, CanaryAction, CanaryRun};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Client, Resource, ResourceExt};
+use providers::traffic::{KINDS, RouteKind, TrafficProvider};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::watched::Workload;
@@ -30,17 +36,20 @@ pub(crate) struct Caches {
     pub(crate) actions: Store<CanaryAction>,
     pub(crate) deployments: Store<Workload>,
     pub(crate) services: Store<Service>,
-    pub(crate) routes: Store<DynamicObject>,
+    /// In the order of [`KINDS`].
+    routes: Vec<Store<DynamicObject>>,
+    /// Which kinds of routes the API server has, by the names of their definitions; `None` until it has been asked.
+    installed: watch::Receiver<Option<BTreeSet<String>>>,
     /// Of the canaries' Services only.
     pub(crate) endpoints: Store<EndpointSlice>,
     /// Of the canaries only.
     pub(crate) pods: Store<Pod>,
 }
 
-/// `gateway.networking.k8s.io/v1` HTTPRoute.
-pub(crate) fn http_route() -> ApiResource {
-    let gvk = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
-    ApiResource::from_gvk_with_plural(&gvk, "httproutes")
+/// What kube needs to know about a kind of route.
+pub(crate) fn resource(kind: &RouteKind) -> ApiResource {
+    let gvk = GroupVersionKind::gvk(kind.group, kind.version, kind.kind);
+    ApiResource::from_gvk_with_plural(&gvk, kind.plural)
 }
 
 impl Caches {
@@ -55,21 +64,18 @@ impl Caches {
         let canary_role = format!("{}=canary", api::ROLE_LABEL);
         let all = watcher::Config::default();
         let ours = all.clone().labels(&canary_role);
-        let routes_api = match namespace {
-            Some(ns) => Api::namespaced_with(client.clone(), ns, &http_route()),
-            None => Api::all_with(client.clone(), &http_route()),
-        };
         let mut start = Start { client, namespace, canaries: &canaries, wake, tasks };
+        let installed = start.installed();
+        let routes = KINDS.map(|provider| start.routes(provider, installed.clone())).into();
         Self {
+            routes,
+            installed,
             runs: start
                 .watch(all.clone(), |run: &CanaryRun| Concern::Canary(run.spec.canary.clone())),
             actions: start
                 .watch(all.clone(), |a: &CanaryAction| Concern::Canary(a.spec.canary.clone())),
             deployments: start.watch(all.clone(), |d: &Workload| Concern::Target(d.name_any())),
             services: start.watch(all.clone(), |s: &Service| Concern::Service(s.name_any())),
-            routes: start.watch_in(routes_api, all, http_route(), |route| {
-                Concern::Services(backend_names(&route.data))
-            }),
             endpoints: start.watch(ours.clone(), |slice: &EndpointSlice| {
                 let name = slice.labels().get("kubernetes.io/service-name").cloned();
                 Concern::Service(name.unwrap_or_default())
@@ -79,21 +85,30 @@ impl Caches {
         }
     }
 
-    /// Until each watch has listed once: what hasn't would look like what isn't there. A route kind that isn't installed is not
+    /// Until each watch has listed once: what hasn't would look like what isn't there. A kind of route that isn't installed is not
     /// waited for.
-    pub(crate) async fn ready(&self, client: &Client) -> bool {
-        let one = ListParams::default().limit(1);
-        let all: Api<DynamicObject> = Api::all_with(client.clone(), &http_route());
-        let unknown =
-            matches!(all.list_metadata(&one).await, Err(kube::Error::Api(s)) if s.code == 404);
-        let routes = async { unknown || self.routes.wait_until_ready().await.is_ok() };
+    pub(crate) async fn ready(&self) -> bool {
         self.runs.wait_until_ready().await.is_ok()
             && self.actions.wait_until_ready().await.is_ok()
             && self.deployments.wait_until_ready().await.is_ok()
             && self.services.wait_until_ready().await.is_ok()
             && self.endpoints.wait_until_ready().await.is_ok()
             && self.pods.wait_until_ready().await.is_ok()
-            && routes.await
+            && self.routes_ready().await
+    }
+
+    async fn routes_ready(&self) -> bool {
+        let mut installed = self.installed.clone();
+        let Ok(kinds) = installed.wait_for(Option::is_some).await.map(|kinds| kinds.clone()) else {
+            return false;
+        };
+        let known = |crd: &str| kinds.as_ref().is_some_and(|kinds| kinds.contains(crd));
+        for (provider, store) in KINDS.iter().zip(&self.routes) {
+            if known(&provider.kind().crd()) && store.wait_until_ready().await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// The canaries of a namespace, by name.
@@ -130,8 +145,20 @@ impl Caches {
         self.services.get(&ObjectRef::new(name).within(namespace))
     }
 
-    pub(crate) fn routes_in(&self, namespace: &str) -> Vec<Arc<DynamicObject>> {
-        of_namespace(&self.routes, namespace)
+    /// Of the kind at this place in [`KINDS`].
+    pub(crate) fn routes_in(&self, kind: usize, namespace: &str) -> Vec<Arc<DynamicObject>> {
+        self.routes.get(kind).map_or_else(Vec::new, |store| of_namespace(store, namespace))
+    }
+
+    /// Those of all namespaces, in no order.
+    pub(crate) fn routes_like(
+        &self,
+        provider: &dyn TrafficProvider,
+        like: impl Fn(&DynamicObject) -> bool,
+    ) -> Vec<Arc<DynamicObject>> {
+        let same = KINDS.iter().position(|p| p.kind() == provider.kind());
+        let store = same.and_then(|kind| self.routes.get(kind));
+        store.map_or_else(Vec::new, |store| store.state_filter(like))
     }
 }
 
@@ -179,6 +206,62 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
+    /// Watches which kinds of routes there are. Who may not see the definitions, or can't watch them, works with what there is now.
+    fn installed(&mut self) -> watch::Receiver<Option<BTreeSet<String>>> {
+        let (tell, told) = watch::channel(None);
+        let definitions =
+            Api::<PartialObjectMeta<CustomResourceDefinition>>::all(self.client.clone());
+        let known: BTreeSet<String> = KINDS.iter().map(|p| p.kind().crd()).collect();
+        let stream = watcher(definitions, watcher::Config::default()).default_backoff();
+        self.tasks.spawn(async move {
+            let mut stream = pin!(stream);
+            let mut seen = BTreeSet::new();
+            while let Some(event) = stream.next().await {
+                match event {
+                    Ok(Event::Apply(crd) | Event::InitApply(crd)) => {
+                        seen.extend(crd.metadata.name.filter(|name| known.contains(name)));
+                        if tell.borrow().is_some() {
+                            tell.send_replace(Some(seen.clone()));
+                        }
+                    }
+                    Ok(Event::InitDone) => drop(tell.send_replace(Some(seen.clone()))),
+                    Ok(Event::Init | Event::Delete(_)) => {}
+                    Err(error) => {
+                        let error = crate::errors::chain(&error);
+                        tracing::warn!(error, "watch of the kinds of routes interrupted, retrying");
+                    }
+                }
+            }
+        });
+        told
+    }
+
+    /// Begins once the kind is there: a watch of one that isn't would ask for it for ever.
+    fn routes(
+        &mut self,
+        provider: &'static dyn TrafficProvider,
+        mut installed: watch::Receiver<Option<BTreeSet<String>>>,
+    ) -> Store<DynamicObject> {
+        let kind = resource(provider.kind());
+        let api = match self.namespace {
+            Some(ns) => Api::namespaced_with(self.client.clone(), ns, &kind),
+            None => Api::all_with(self.client.clone(), &kind),
+        };
+        let crd = provider.kind().crd();
+        let begin = async move {
+            let there = |kinds: &Option<BTreeSet<String>>| {
+                kinds.as_ref().is_some_and(|kinds| kinds.contains(&crd))
+            };
+            // Only when everything is being torn down is nobody left to tell.
+            installed.wait_for(there).await.is_ok()
+        };
+        let concern = move |route: &DynamicObject| {
+            let route = serde_json::to_value(route).unwrap_or_default();
+            Concern::Services(provider.services(&route))
+        };
+        self.watch_once(begin, api, watcher::Config::default(), kind, concern)
+    }
+
     fn watch<K>(
         &mut self,
         config: watcher::Config,
@@ -197,11 +280,13 @@ impl Start<'_> {
             Some(ns) => Api::<K>::namespaced(self.client.clone(), ns),
             None => Api::all(self.client.clone()),
         };
-        self.watch_in(api, config, (), concern)
+        self.watch_once(std::future::ready(true), api, config, (), concern)
     }
 
-    fn watch_in<K>(
+    /// Begins when `begin` says so.
+    fn watch_once<K>(
         &mut self,
+        begin: impl Future<Output = bool> + Send + 'static,
         api: Api<K>,
         config: watcher::Config,
         kind: K::DynamicType,
@@ -226,7 +311,7 @@ impl Start<'_> {
                 annotations.take_if(|all| all.is_empty());
             })
             .reflect(writer);
-        self.tasks.spawn(stream.for_each(move |event| {
+        let follow = stream.for_each(move |event| {
             match event {
                 Ok(Event::Apply(object) | Event::Delete(object)) => {
                     wake_concerned(&object, &concern(&object), &canaries, &wake);
@@ -240,7 +325,12 @@ impl Start<'_> {
                 }
             }
             futures::future::ready(())
-        }));
+        });
+        self.tasks.spawn(async move {
+            if begin.await {
+                follow.await;
+            }
+        });
         store
     }
 }
@@ -272,13 +362,4 @@ fn wake_all(canaries: &Store<Canary>, wake: &Wake) {
 pub(crate) fn deployment_of(pod: &Pod) -> &str {
     let owner = pod.owner_references().iter().find(|o| o.controller == Some(true));
     owner.and_then(|o| o.name.rsplit_once('-')).map_or("", |(deployment, _)| deployment)
-}
-
-/// Every Service that a rule of the route names as a backend.
-pub(crate) fn backend_names(route: &serde_json::Value) -> Vec<String> {
-    let rules = route.pointer("/spec/rules").and_then(|r| r.as_array());
-    let backends =
-        rules.into_iter().flatten().filter_map(|rule| rule.get("backendRefs")?.as_array());
-    let names = backends.flatten().filter_map(|b| b.get("name")?.as_str());
-    names.map(str::to_owned).collect()
 }

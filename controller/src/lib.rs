@@ -16,8 +16,10 @@ mod reconcile;
 mod record;
 mod replica_sets;
 mod rest;
+mod routes;
 mod server;
 mod status;
+mod systems;
 mod time;
 mod trouble;
 mod watched;
@@ -130,7 +132,6 @@ pub async fn run(
         Caches::start(&client, namespace.as_deref(), controller.store(), &wake, &mut tasks);
     let policies = Arc::<Policies>::default();
     policies.clone().watch(&client, &caches.canaries, &wake, &mut tasks).await;
-    let listing = client.clone();
     let context = Arc::new(Context {
         client,
         clock: Arc::new(SystemClock),
@@ -148,7 +149,7 @@ pub async fn run(
     let woken =
         unfold(woken, |mut woken| async move { woken.recv().await.map(|canary| (canary, woken)) });
     let working = async {
-        if !caches.ready(&listing).await {
+        if !caches.ready().await {
             return; // only when everything is being torn down
         }
         ready.store(true, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use api::{
     CANARY_LABEL, Canary, PIN_LABEL, POD_TEMPLATE_HASH, REVISION_ANNOTATION, ROLE_LABEL, SUFFIX,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use providers::traffic::{Backends, GatewayRef, Managed};
+use providers::traffic::{Backends, GatewayRef, HttpRoute, KINDS, Managed, TrafficProvider};
 use rollout::Revision;
 use serde_json::{Map, Value, json};
 
@@ -23,7 +23,7 @@ pub struct Unfit {
     pub kind: &'static str,
     pub name: String,
     pub field: &'static str,
-    pub why: &'static str,
+    pub why: String,
 }
 
 /// The Deployment `<target>-canary`: the target's template and the role label.
@@ -36,8 +36,12 @@ pub fn canary_deployment(
     revision: &Revision,
     replicas: u32,
 ) -> Result<Value, Unfit> {
-    let unfit =
-        |field, why| Unfit { kind: "deployment", name: name(target).to_owned(), field, why };
+    let unfit = |field, why: &str| Unfit {
+        kind: "deployment",
+        name: name(target).to_owned(),
+        field,
+        why: why.to_owned(),
+    };
     let spec = &target["spec"];
     let mut template = spec["template"].clone();
     let labels = labels(&mut template)
@@ -77,7 +81,12 @@ pub fn canary_deployment(
 /// not: they ask for load balancers and names, of which there is to be one. Neither is `publishNotReadyAddresses`: no request goes to
 /// a canary that isn't ready.
 pub fn canary_service(service: &Value, owner: &OwnerReference) -> Result<Value, Unfit> {
-    let unfit = |field, why| Unfit { kind: "service", name: name(service).to_owned(), field, why };
+    let unfit = |field, why: &str| Unfit {
+        kind: "service",
+        name: name(service).to_owned(),
+        field,
+        why: why.to_owned(),
+    };
     let spec = &service["spec"];
     if spec["type"] == "ExternalName" {
         return Err(unfit("spec.type", "ExternalName leads out of the cluster; name another"));
@@ -129,7 +138,8 @@ pub fn managed_route(
         kind: "service",
         name: name(service).to_owned(),
         field: "spec.ports",
-        why: "not exactly one, so the canary has to say which: set spec.traffic.service.port",
+        why: "not exactly one, so the canary has to say which: set spec.traffic.service.port"
+            .to_owned(),
     })?;
     let gateways = route.gateways.iter().map(|g| GatewayRef {
         name: g.name.clone(),
@@ -141,10 +151,28 @@ pub fn managed_route(
         backends,
         port,
         gateways: gateways.collect(),
+        mesh: route.mesh,
         hosts: route.hosts.clone(),
         labels: [(CANARY_LABEL.to_owned(), canary.metadata.name.clone().unwrap_or_default())]
             .into(),
     }))
+}
+
+/// The route of ours as an object: of the provider that the canary names, or else an `HTTPRoute`.
+pub fn made(
+    canary: &Canary,
+    route: &Managed,
+) -> Result<(&'static dyn TrafficProvider, Value), Unfit> {
+    let named = canary.spec.provider.map(api::Provider::name);
+    let of = |p: &&&'static dyn TrafficProvider| named == Some(p.kind().provider);
+    let provider = KINDS.iter().find(of).copied().unwrap_or(&HttpRoute);
+    let object = provider.managed(route).map_err(|why| Unfit {
+        kind: "canary",
+        name: canary.metadata.name.clone().unwrap_or_default(),
+        field: "spec.traffic.route",
+        why,
+    })?;
+    Ok((provider, object))
 }
 
 /// Without the port of the nodes, which one Service alone can have.

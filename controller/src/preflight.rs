@@ -1,17 +1,15 @@
 //! What keeps a canary from working, found before anything moves: one sentence with object, field, value and the way out.
 
-use std::collections::BTreeSet;
-
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::ResourceExt;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
-use kube::runtime::reflector::ObjectRef;
-use providers::traffic::{Gateway, GatewayName, conflicts, find};
+use kube::api::{Api, DynamicObject, ListParams};
+use providers::traffic::{KINDS, System, TrafficProvider, find};
 use serde_json::Value;
 
 use crate::Context;
 use crate::apply::wanted_route;
-use crate::caches::{backend_names, http_route};
+use crate::routes::mentions;
+use crate::systems;
 use crate::time::from_kube;
 use crate::watched::Workload;
 use crate::world::World;
@@ -20,8 +18,8 @@ use crate::world::World;
 pub(crate) struct Facts {
     /// Autoscalers whose target is ours.
     autoscalers: Vec<String>,
-    /// The controllers behind the routes' Gateways, or why there is none.
-    pub(crate) gateways: Result<Vec<Gateway>, String>,
+    /// What is behind the routes, or why nothing is.
+    pub(crate) systems: Result<Vec<System>, String>,
 }
 
 impl Facts {
@@ -37,63 +35,7 @@ impl Facts {
             aim.kind == "Deployment" && aim.name == *target
         };
         let autoscalers = all.items.iter().filter(|hpa| aims(hpa)).map(ResourceExt::name_any);
-        Ok(Self { autoscalers: autoscalers.collect(), gateways: gateways(ctx, world).await? })
-    }
-}
-
-async fn gateways(
-    ctx: &Context,
-    world: &World,
-) -> Result<Result<Vec<Gateway>, String>, kube::Error> {
-    let names: BTreeSet<GatewayName> =
-        world.found.routes.iter().flat_map(|r| r.gateways.iter().cloned()).collect();
-    let mut kinds = BTreeSet::new();
-    for name in names {
-        match controller_of(ctx, &name).await? {
-            Ok(controller) => kinds.insert(Gateway::by(&controller)),
-            Err(why) => return Ok(Err(why)),
-        };
-    }
-    Ok(Ok(kinds.into_iter().collect()))
-}
-
-fn gateway_api(kind: &str, plural: &str) -> ApiResource {
-    let gvk = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", kind);
-    ApiResource::from_gvk_with_plural(&gvk, plural)
-}
-
-/// The `controllerName` of a Gateway's class.
-async fn controller_of(
-    ctx: &Context,
-    name: &GatewayName,
-) -> Result<Result<String, String>, kube::Error> {
-    let kind = gateway_api("Gateway", "gateways");
-    let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &name.namespace, &kind);
-    let Some(gateway) = if_known(api.get(&name.name).await)? else {
-        return Ok(Err(format!(
-            "gateway {name} not found; create it, or correct the route's parentRefs (is Gateway API installed?)"
-        )));
-    };
-    let text = |o: &DynamicObject, path: &str| {
-        o.data.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
-    };
-    let class = text(&gateway, "/spec/gatewayClassName");
-    let kind = gateway_api("GatewayClass", "gatewayclasses");
-    let api: Api<DynamicObject> = Api::all_with(ctx.client.clone(), &kind);
-    let Some(found) = if_known(api.get(&class).await)? else {
-        return Ok(Err(format!("gateway {name}: gatewayclass {class} not found; create it")));
-    };
-    Ok(Ok(text(&found, "/spec/controllerName")))
-}
-
-/// `None` also where the API server doesn't know the kind, whose 404 is another one.
-fn if_known(
-    answer: Result<DynamicObject, kube::Error>,
-) -> Result<Option<DynamicObject>, kube::Error> {
-    match answer {
-        Ok(object) => Ok(Some(object)),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-        Err(error) => Err(error),
+        Ok(Self { autoscalers: autoscalers.collect(), systems: systems::behind(ctx, world).await? })
     }
 }
 
@@ -111,7 +53,7 @@ pub(crate) fn blocker(ctx: &Context, world: &World, facts: Option<&Facts>) -> Op
         .or_else(|| service_trouble(world, target))
         .or_else(|| foreign(ctx, world))
         .or_else(|| route_trouble(world))
-        .or_else(|| facts.and_then(gateway_trouble))
+        .or_else(|| facts.and_then(system_trouble))
         .or_else(|| facts.and_then(|_| claimed_route(ctx, world)))
 }
 
@@ -190,8 +132,8 @@ fn foreign(ctx: &Context, world: &World) -> Option<String> {
             "{kind} {name} exists and isn't this canary's; remove or rename it, its name is needed"
         ))
     };
-    if let Some(route) = foreign_route(ctx, world) {
-        return taken("httproute", &route);
+    if let Some((kind, route)) = foreign_route(ctx, world) {
+        return taken(&kind, &route);
     }
     match (&world.canary_deployment, &world.canary_service) {
         (Some(d), _) if !world.owns(&**d) => taken("deployment", &world.canary_name()),
@@ -201,47 +143,80 @@ fn foreign(ctx: &Context, world: &World) -> Option<String> {
 }
 
 /// A route is to be made, and its name is taken.
-fn foreign_route(ctx: &Context, world: &World) -> Option<String> {
-    let managed = wanted_route(world).ok().flatten().filter(|_| world.routes.is_empty())?;
-    let route = ObjectRef::new_with(&managed.name, http_route()).within(&world.namespace);
-    ctx.caches.routes.get(&route).map(|_| managed.name)
+fn foreign_route(ctx: &Context, world: &World) -> Option<(String, String)> {
+    let wanted = wanted_route(world).ok().flatten().filter(|_| world.routes.all.is_empty())?;
+    let (provider, name) = (wanted.provider, wanted.managed.name);
+    let same = |route: &DynamicObject| {
+        route.metadata.namespace.as_ref() == Some(&world.namespace)
+            && route.metadata.name.as_ref() == Some(&name)
+    };
+    let taken = !ctx.caches.routes_like(provider, same).is_empty();
+    taken.then(|| (provider.kind().kind.to_lowercase(), name))
 }
 
 fn route_trouble(world: &World) -> Option<String> {
-    if let Some(refused) = world.found.refused.first() {
+    let (routes, service) = (&world.routes, &world.backends.service);
+    if !routes.candidates.is_empty() {
+        return Some(format!(
+            "service {service} gets requests by routes of several providers: {}; set spec.provider to the one that is to be split",
+            routes.candidates.join(", ")
+        ));
+    }
+    if let Some(refused) = routes.refused.first() {
         return Some(refused.to_string());
     }
-    if world.routes.is_empty() {
+    if routes.all.is_empty() {
         return match wanted_route(world) {
             Ok(Some(_)) => None,
             Err(unfit) => Some(unfit.to_string()),
-            Ok(None) => Some(format!(
-                "no HTTPRoute in namespace {} names service {}; write one, or set spec.traffic.route",
-                world.namespace, world.backends.service
-            )),
+            Ok(None) => {
+                let kinds = kinds(world.canary.spec.provider);
+                Some(format!(
+                    "no {kinds} in namespace {} names service {service}; write one, or set spec.traffic.route",
+                    world.namespace
+                ))
+            }
         };
     }
     None
 }
 
+/// The kinds of routes that are looked for: `HTTPRoute or VirtualService`.
+fn kinds(wanted: Option<api::Provider>) -> String {
+    let of = |p: &&&dyn TrafficProvider| wanted.is_none_or(|w| w.name() == p.kind().provider);
+    let all: Vec<_> = KINDS.iter().filter(of).map(|p| p.kind().kind).collect();
+    all.join(" or ")
+}
+
 /// Routes of others that take a part of the requests, wherever they are. All routes are looked through, so not at rest.
 fn claimed_route(ctx: &Context, world: &World) -> Option<String> {
-    let service = &world.backends.service;
-    let near = ctx.caches.routes.state_filter(|route| {
-        backend_names(&route.data).contains(service)
-            || world.routes.iter().any(|own| meets(own, route))
+    let mut kinds: Vec<&'static dyn TrafficProvider> =
+        world.routes.all.iter().map(|route| route.provider).collect();
+    kinds.dedup_by_key(|p| p.kind().kind);
+    kinds.into_iter().find_map(|provider| claimed_by(ctx, world, provider))
+}
+
+fn claimed_by(
+    ctx: &Context,
+    world: &World,
+    provider: &'static dyn TrafficProvider,
+) -> Option<String> {
+    let own = || world.routes.all.iter().filter(|r| r.provider.kind() == provider.kind());
+    let near = ctx.caches.routes_like(provider, |route| {
+        mentions(&route.data, &world.backends.service) || own().any(|o| meets(&o.object, route))
     });
     let mut near: Vec<Value> =
         near.iter().filter_map(|route| serde_json::to_value(&**route).ok()).collect();
     near.sort_by_key(|route| route["metadata"]["uid"].to_string());
-    let refused = find(&near, &world.backends).refused.first().map(ToString::to_string);
+    let refused = find(provider, &near, &world.backends).refused.first().map(ToString::to_string);
+    let near: Vec<&Value> = near.iter().collect();
     refused.or_else(|| {
-        let mut all = world.routes.iter().flat_map(|r| conflicts(r, &near, &world.backends));
+        let mut all = own().flat_map(|o| provider.conflicts(&o.object, &near, &world.backends));
         all.next().map(|conflict| conflict.to_string())
     })
 }
 
-/// Whether requests could be for both: a cheap look before a thorough one.
+/// Whether requests could be for both: a cheap look before a thorough one. Kinds without hosts of that shape all might.
 fn meets(own: &Value, other: &DynamicObject) -> bool {
     let hosts = |data: &Value| data.pointer("/spec/hostnames").and_then(Value::as_array).cloned();
     let (ours, theirs) = (hosts(own).unwrap_or_default(), hosts(&other.data).unwrap_or_default());
@@ -250,30 +225,9 @@ fn meets(own: &Value, other: &DynamicObject) -> bool {
     same_host || wild(&ours) || wild(&theirs)
 }
 
-fn gateway_trouble(facts: &Facts) -> Option<String> {
-    match &facts.gateways {
+fn system_trouble(facts: &Facts) -> Option<String> {
+    match &facts.systems {
         Err(why) => Some(why.clone()),
-        Ok(kinds) if kinds.len() > 1 => Some(format!(
-            "the routes of the service are on gateways of different controllers ({}), whose metrics can't be read as one; \
-             give each controller's routes a Service of its own",
-            names(kinds)
-        )),
-        Ok(kinds) => kinds.iter().find_map(|kind| match kind {
-            Gateway::Traefik | Gateway::EnvoyGateway => None,
-            Gateway::Other(name) => Some(format!(
-                "the gateway's controller is {name}, whose metrics are not known yet; \
-                 Traefik and Envoy Gateway are supported"
-            )),
-        }),
+        Ok(systems) => systems::trouble(systems),
     }
-}
-
-/// The controllers' names, as the status keeps them.
-pub(crate) fn names(gateways: &[Gateway]) -> String {
-    let name = |g: &Gateway| match g {
-        Gateway::Traefik => "traefik.io/gateway-controller".to_owned(),
-        Gateway::EnvoyGateway => "gateway.envoyproxy.io/gatewayclass-controller".to_owned(),
-        Gateway::Other(name) => name.clone(),
-    };
-    gateways.iter().map(name).collect::<Vec<_>>().join(", ")
 }

@@ -130,7 +130,7 @@ async fn in_run(
         run: Some(run),
         intended: decision.next.weight().unwrap_or_default(),
         held_by: held_by(ctx, world, &decision.next).await,
-        gateway: None,
+        systems: None,
         state: match &decision.next {
             Phase::Ended(Outcome::Failed(cause)) if cause.condemns() => State::Stalled,
             Phase::Ended(Outcome::Succeeded) => State::Current,

@@ -16,11 +16,12 @@ use crate::Context;
 use crate::action::{answer, pending};
 use crate::apply::{ApplyError, adopt, apply, disown, params};
 use crate::events::{Notice, publish};
-use crate::preflight::{Facts, blocker, claimed_by_another, names};
+use crate::preflight::{Facts, blocker, claimed_by_another};
 use crate::proof;
 use crate::reconcile::{Error, SOON, observation, phase_of};
 use crate::record::{self, Start};
 use crate::status::{self, News, State, is_ready, rest_name};
+use crate::systems::names;
 use crate::world::{Runs, World};
 
 /// How long a blocked canary goes without a look, if nothing that is watched has changed: autoscalers, Gateways and metric templates
@@ -52,10 +53,10 @@ pub(crate) async fn at_rest(
         spec_trouble(ctx, world).await?.or_else(|| blocker(ctx, world, facts.as_ref()))
     };
     let fit = why_not.is_none();
-    let gateways = facts.as_ref().and_then(|f| f.gateways.as_deref().ok());
+    let systems = facts.as_ref().and_then(|f| f.systems.as_deref().ok());
     let mut news = RestNews {
         held_by: status::held_by(&world.canary),
-        gateway: gateways.map(names),
+        systems: systems.map(names),
         adopted: true,
     };
     if fit && !deleting {
@@ -111,7 +112,7 @@ fn holds_new_revision(world: &World) -> bool {
 
 struct RestNews {
     held_by: Option<HeldBy>,
-    gateway: Option<String>,
+    systems: Option<Vec<String>>,
     adopted: bool,
 }
 
@@ -137,7 +138,7 @@ async fn write_rest(
         run: runs.last.as_deref(),
         intended: Weight::ZERO,
         held_by: news.held_by,
-        gateway: news.gateway.clone(),
+        systems: news.systems.clone(),
         state: match &decision.reason {
             Reason::TargetRolling => State::InProgress,
             _ if rest != decision.rest => State::InProgress,
@@ -197,10 +198,11 @@ async fn start(
     };
     // Asked again before each run: policies come and go.
     let proved = proof::held_by(ctx, target, &world.name()).await?;
-    // A run goes by what the status says of the Gateways, and the route may have moved since.
-    let known = world.canary.status.as_ref().and_then(|s| s.traffic.as_ref()?.gateway.clone());
-    if news.held_by != Some(proved) || news.gateway.is_some() && news.gateway != known {
-        let news = RestNews { held_by: Some(proved), gateway: news.gateway.clone(), adopted: true };
+    // A run goes by what the status says of the systems, and the route may have moved since.
+    let known =
+        world.canary.status.as_ref().and_then(|s| Some(s.traffic.as_ref()?.systems.clone()));
+    if news.held_by != Some(proved) || news.systems.is_some() && news.systems != known {
+        let news = RestNews { held_by: Some(proved), systems: news.systems.clone(), adopted: true };
         write_rest(ctx, world, runs, decision, &news).await?;
         return Ok(Action::requeue(SOON));
     }

@@ -23,8 +23,8 @@ pub(crate) struct News<'a> {
     pub(crate) run: Option<&'a CanaryRun>,
     pub(crate) intended: Weight,
     pub(crate) held_by: Option<HeldBy>,
-    /// What is known of the Gateways' controllers, if it was asked for.
-    pub(crate) gateway: Option<String>,
+    /// The systems behind the routes, if they were asked for.
+    pub(crate) systems: Option<Vec<String>>,
     pub(crate) state: State,
 }
 
@@ -157,8 +157,10 @@ fn status(ctx: &Context, world: &World, before: &CanaryStatus, news: &News<'_>) 
             accepted: seen.accepted,
             observed: last.and_then(|s| s.observed).filter(|_| on),
             observed_at: last.and_then(|s| s.observed_at).filter(|_| on),
-            routes: world.found.routes.iter().map(|r| r.name.clone()).collect(),
-            gateway: news.gateway.clone().or(previous.gateway),
+            provider: world.routes.provider.as_ref().map(|(name, _)| (*name).to_owned()),
+            because: world.routes.provider.as_ref().map(|(_, because)| because.clone()),
+            routes: world.routes.all.iter().map(ToString::to_string).collect(),
+            systems: news.systems.clone().unwrap_or(previous.systems),
         }),
         held_by: news.held_by.map(held_by_name),
         metrics: last.map(|s| s.metrics.clone()).unwrap_or_default(),

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use api::{Canary, CanaryRun};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{Resource, ResourceExt};
-use providers::traffic::{Backends, Found, Gateway, HttpRoute, Observed, TrafficProvider, find};
+use providers::traffic::{Backends, Capabilities, Observed, System};
 use rollout::{CanaryPods, Pods, Revision, Target, Traffic, Workload as Seen};
-use serde_json::Value;
 
 use crate::Context;
 use crate::replica_sets::Revised;
+use crate::routes::Routes;
 use crate::trouble;
 use crate::watched::Workload;
 
@@ -27,10 +27,9 @@ pub(crate) struct World {
     pub(crate) canary_pods: Vec<Arc<Pod>>,
     pub(crate) ready: u32,
     pub(crate) backends: Backends,
-    /// The routes that are or can be split, whole.
-    pub(crate) routes: Vec<Value>,
-    pub(crate) found: Found,
-    pub(crate) provider: HttpRoute,
+    pub(crate) routes: Routes,
+    /// Of the systems behind the routes.
+    pub(crate) capabilities: Capabilities,
 }
 
 impl World {
@@ -51,31 +50,19 @@ impl World {
             Some(target) => ctx.replica_sets.of(ctx, &namespace, target).await?,
             None => vec![],
         };
-        let all: Vec<Value> = caches
-            .routes_in(&namespace)
-            .iter()
-            .filter_map(|route| serde_json::to_value(&**route).ok())
-            .collect();
-        let found = find(&all, &backends);
-        let named = |route: &Value| {
-            let name = route.pointer("/metadata/name").and_then(Value::as_str);
-            found.routes.iter().any(|r| Some(r.name.as_str()) == name)
-        };
-        let routes = all.into_iter().filter(named).collect();
         Ok(Self {
             canary_service: caches.service(&namespace, &backends.canary),
             service: caches.service(&namespace, service),
             canary_pods: canary_pods(ctx, &namespace, &canary_name),
             canary_deployment: caches.deployment(&namespace, &canary_name),
             ready: ready_endpoints(ctx, &namespace, &backends.canary),
-            provider: HttpRoute { gateways: gateways_of(canary) },
+            routes: Routes::of(caches, canary, &backends),
+            capabilities: capabilities(canary),
             canary: canary.clone(),
             namespace,
             target,
             replica_sets,
             backends,
-            routes,
-            found,
         })
     }
 
@@ -130,16 +117,17 @@ impl World {
     }
 
     pub(crate) fn seen_traffic(&self) -> Traffic {
-        let read = self.routes.iter().map(|r| self.provider.read(r, &self.backends));
-        let settle = self.provider.capabilities().settle;
+        let read = self.routes.all.iter().map(|route| route.read(&self.backends));
+        let settle = self.capabilities.settle;
         match Observed::together(read) {
             Some(Observed { stored, accepted, trouble }) => {
+                let stored = stored.map(|shape| shape.weight);
                 Traffic { stored, accepted, trouble, settle }
             }
             None => Traffic {
                 stored: None,
                 accepted: false,
-                trouble: Some(format!("no HTTPRoute names service {}", self.backends.service)),
+                trouble: Some(format!("no route names service {}", self.backends.service)),
                 settle,
             },
         }
@@ -154,11 +142,12 @@ impl World {
     }
 }
 
-/// What was found out about the Gateways at rest; a run relies on it.
-fn gateways_of(canary: &Canary) -> Vec<Gateway> {
+/// Of the systems that were found out at rest; a run relies on it. None known yet: like one that nobody knows.
+fn capabilities(canary: &Canary) -> Capabilities {
     let traffic = canary.status.as_ref().and_then(|s| s.traffic.as_ref());
-    let names = traffic.and_then(|t| t.gateway.as_deref()).unwrap_or_default();
-    names.split(", ").filter(|n| !n.is_empty()).map(Gateway::by).collect()
+    let systems = traffic.map(|t| t.systems.as_slice()).unwrap_or_default();
+    let all = systems.iter().map(|name| System::named(name).capabilities());
+    all.reduce(|a, b| a.and(&b)).unwrap_or_else(|| System::Other(String::new()).capabilities())
 }
 
 /// Pods of the canary's Deployment, those that are going included.

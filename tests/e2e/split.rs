@@ -9,8 +9,8 @@ use kube::Api;
 use kube::api::{
     ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, ValidationDirective,
 };
-use providers::traffic::{Backends, HttpRoute, Observed, SplitBy, TrafficProvider, find};
-use rollout::Weight;
+use providers::traffic::{Backends, HttpRoute, Observed, SplitBy, TrafficProvider, change, find};
+use rollout::{Shape, Weight};
 use serde_json::{Value, json};
 use tests::{App, Cluster, Plane, scenario, wait_for};
 use tokio::sync::OnceCell;
@@ -40,8 +40,8 @@ fn the_server_stores_what_is_rendered_and_no_apply_of_the_owner_changes_it() -> 
 
             for share in SHARES {
                 let live = routes.get(case).await?;
-                let wanted = HttpRoute::default().render(&live, &shop(), weight(share))?;
-                let stored = routes.change(&live, weight(share), SplitBy::Server).await?;
+                let wanted = HttpRoute.render(&live, &shop(), shape(share).as_ref());
+                let stored = routes.change(&live, share, SplitBy::Server).await?;
                 same(case, &stored, &wanted)?;
                 let applied = routes.apply(&written).await?;
                 same(case, &applied, &wanted)?;
@@ -98,7 +98,7 @@ fn what_cannot_be_split_is_left_alone_by_both() -> Result<()> {
             routes.apply(&route).await?;
             for share in [Some(25), Some(100), Some(0), None] {
                 let live = routes.get(case).await?;
-                let wanted = HttpRoute::default().render(&live, &shop(), weight(share))?;
+                let wanted = HttpRoute.render(&live, &shop(), shape(share).as_ref());
                 // Also where `change` has nothing to write, because the annotation alone changes nothing.
                 let percent = share.map(|share| share.to_string());
                 let annotation =
@@ -122,13 +122,13 @@ fn a_value_that_is_no_share_changes_nothing_and_is_told() -> Result<()> {
                 json!({"metadata": {"annotations": {"split.tidegate.dev/shop": value}}});
             let stored = routes.patch("values", &annotation).await?;
             ensure!(stored["spec"] == route["spec"], "`{value}`: {stored}");
-            let seen = HttpRoute::default().read(&stored, &shop());
+            let seen = HttpRoute.read(&stored, &shop());
             let trouble = seen.trouble.unwrap_or_default();
             ensure!(trouble.contains(&format!("is `{value}`, need 0 to 100")), "{trouble}");
 
-            let live = routes.change(&stored, Weight::new(25), SplitBy::Server).await?;
-            let seen = HttpRoute::default().read(&live, &shop());
-            ensure!(seen.stored == Weight::new(25), "{seen:?}");
+            let live = routes.change(&stored, Some(25), SplitBy::Server).await?;
+            let seen = HttpRoute.read(&live, &shop());
+            ensure!(seen.stored == shape(Some(25)), "{seen:?}");
             routes.change(&live, None, SplitBy::Server).await?;
         }
         Ok(())
@@ -143,7 +143,7 @@ fn a_rule_that_the_owner_adds_in_the_middle_of_a_run_is_split_and_released_with_
         let mut route = golden("plain")?;
         route["metadata"]["name"] = json!("edited");
         let live = routes.apply(&route).await?;
-        routes.change(&live, Weight::new(25), SplitBy::Server).await?;
+        routes.change(&live, Some(25), SplitBy::Server).await?;
 
         route["spec"]["rules"] = json!([
             {"matches": [{"path": {"type": "PathPrefix", "value": "/new"}}], "backendRefs": [backend("shop", 2)]},
@@ -159,7 +159,7 @@ fn a_rule_that_the_owner_adds_in_the_middle_of_a_run_is_split_and_released_with_
             "{live}"
         );
         ensure!(live["spec"]["rules"][1]["timeouts"]["request"] == "3s", "{live}");
-        ensure!(find([&live], &shop()).refused.is_empty(), "{live}");
+        ensure!(find(&HttpRoute, [&live], &shop()).refused.is_empty(), "{live}");
 
         let released = routes.change(&live, None, SplitBy::Server).await?;
         ensure!(released["spec"] == route["spec"], "{released}");
@@ -176,18 +176,15 @@ fn rules_that_are_written_by_ourselves_are_the_same_and_leave_no_trace() -> Resu
         routes.apply(&route).await?;
         for share in SHARES {
             let live = routes.get("by-us").await?;
-            let wanted = HttpRoute::default().render(&live, &shop(), weight(share))?;
-            same("by-us", &routes.change(&live, weight(share), SplitBy::Us).await?, &wanted)?;
+            let wanted = HttpRoute.render(&live, &shop(), shape(share).as_ref());
+            same("by-us", &routes.change(&live, share, SplitBy::Us).await?, &wanted)?;
         }
         let owned = |live: &Value| live["metadata"]["managedFields"].to_string();
         let live = routes.get("by-us").await?;
         ensure!(owned(&live).contains("\"tidegate\""), "{live}");
         let live = routes.change(&live, None, SplitBy::Us).await?;
         ensure!(!owned(&live).contains("\"tidegate\""), "{live}");
-        ensure!(
-            HttpRoute::default().change(&live, &shop(), None, SplitBy::Us)?.is_none(),
-            "{live}"
-        );
+        ensure!(change(&HttpRoute, &live, &shop(), None, SplitBy::Us)?.is_none(), "{live}");
 
         route["spec"]["rules"][0]["timeouts"] = json!({"request": "3s"});
         let unforced = PatchParams::apply("owner");
@@ -218,7 +215,7 @@ async fn on_a_gateway(cluster: &Cluster, gateway: Plane, namespace: &str) -> Res
     let route = format!("shop-{name}");
     let routes = Routes { api: api(cluster, namespace) };
     let backends = Backends::new(namespace, "shop")?;
-    let provider = HttpRoute::default();
+    let provider = HttpRoute;
     let until = async |what: &str, so: &dyn Fn(&Observed) -> bool| {
         wait_for(what, ENOUGH, async || {
             let seen = provider.read(&routes.get(&route).await?, &backends);
@@ -227,9 +224,9 @@ async fn on_a_gateway(cluster: &Cluster, gateway: Plane, namespace: &str) -> Res
         })
         .await
     };
-    let change = async |share: Option<u8>| {
+    let split = async |share: Option<u8>| {
         let live = routes.get(&route).await?;
-        let patch = provider.change(&live, &backends, weight(share), SplitBy::Server)?;
+        let patch = change(&provider, &live, &backends, shape(share).as_ref(), SplitBy::Server)?;
         routes.patch(&route, &patch.context("something to write")?).await
     };
     let told = |seen: &Observed, words: &str| {
@@ -238,9 +235,9 @@ async fn on_a_gateway(cluster: &Cluster, gateway: Plane, namespace: &str) -> Res
     let untroubled = |seen: &Observed| seen.accepted && seen.trouble.is_none();
     until("the route at rest", &|seen| seen.stored.is_none() && untroubled(seen)).await?;
 
-    change(Some(10)).await?;
+    split(Some(10)).await?;
     until("a canary without a Service to be refused", &|seen| {
-        seen.stored == Weight::new(10)
+        seen.stored == shape(Some(10))
             && !seen.accepted
             && told(seen, "ResolvedRefs False BackendNotFound")
     })
@@ -261,11 +258,11 @@ async fn on_a_gateway(cluster: &Cluster, gateway: Plane, namespace: &str) -> Res
 
     for share in [0, 50, 100, 0] {
         // Answered before the gateway can have heard of it.
-        let seen = provider.read(&change(Some(share)).await?, &backends);
-        ensure!(seen.stored == Weight::new(share) && !seen.accepted, "an old answer: {seen:?}");
+        let seen = provider.read(&split(Some(share)).await?, &backends);
+        ensure!(seen.stored == shape(Some(share)) && !seen.accepted, "an old answer: {seen:?}");
         until("the share to be accepted", &|seen| seen.accepted).await?;
     }
-    change(None).await?;
+    split(None).await?;
     until("the route at rest again", &|seen| seen.stored.is_none() && untroubled(seen)).await
 }
 
@@ -316,8 +313,8 @@ impl Routes {
         Ok(serde_json::to_value(stored.with_context(|| format!("applying {name}"))?)?)
     }
 
-    async fn change(&self, live: &Value, share: Option<Weight>, by: SplitBy) -> Result<Value> {
-        let patch = HttpRoute::default().change(live, &shop(), share, by)?;
+    async fn change(&self, live: &Value, share: Option<u8>, by: SplitBy) -> Result<Value> {
+        let patch = change(&HttpRoute, live, &shop(), shape(share).as_ref(), by)?;
         let name = live["metadata"]["name"].as_str().context("a name")?;
         self.patch(name, &patch.with_context(|| format!("nothing to write at {share:?}: {live}"))?)
             .await
@@ -363,8 +360,8 @@ fn shop() -> Backends {
     }
 }
 
-fn weight(percent: Option<u8>) -> Option<Weight> {
-    percent.and_then(Weight::new)
+fn shape(percent: Option<u8>) -> Option<Shape> {
+    percent.and_then(Weight::new).map(Shape::weight)
 }
 
 fn backend(name: &str, weight: u32) -> Value {

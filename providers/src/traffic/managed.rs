@@ -48,7 +48,7 @@ impl Managed {
     }
 
     /// The object around a `spec`.
-    pub(super) fn object(&self, kind: &RouteKind, spec: Value) -> Value {
+    pub(super) fn object(&self, kind: &RouteKind, spec: &Value) -> Value {
         json!({
             "apiVersion": format!("{}/{}", kind.group, kind.version),
             "kind": kind.kind,

@@ -99,6 +99,11 @@ impl System {
         }
     }
 
+    /// By the `controllerName` that answers for a route on a Service.
+    pub fn of_service(controller_name: &str) -> Self {
+        Self::Other(controller_name.to_owned())
+    }
+
     /// By the name that the status keeps: the inverse of `Display`.
     pub fn named(name: &str) -> Self {
         let known = Self::KNOWN.into_iter().find(|system| system.to_string() == name);

@@ -70,7 +70,7 @@ impl TrafficProvider for HttpRoute {
     }
 
     fn managed(&self, wanted: &Managed) -> Result<Value, String> {
-        Ok(wanted.object(self.kind(), managed::spec(wanted)))
+        Ok(wanted.object(self.kind(), &managed::spec(wanted)))
     }
 
     fn answer(&self, live: &Value) -> Answer {
