@@ -88,7 +88,7 @@ pub struct TrafficStatus {
     /// How it was found out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub because: Option<String>,
-    /// The routes that are split, or will be: `httproute web`.
+    /// The routes that are split, or will be: `httproute/web`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<String>,
     /// Who programs them: `traefik`, `linkerd`, or the `controllerName` of a Gateway's class.

@@ -125,11 +125,14 @@ impl Hands {
         }
         let annotate = |route: &String| {
             let split = format!("{}{service}", Backends::PREFIX);
-            format!("kubectl annotate httproute {route} -n {namespace} {split}-")
+            format!(
+                "kubectl annotate {route} -n {namespace} {split}- match.tidegate.dev/{service}- mirror.tidegate.dev/{service}-"
+            )
         };
         let mut lines: Vec<_> = routes.iter().map(annotate).collect();
         lines.push(format!(
-            "# without the policy tidegate-split also take {service}{SUFFIX} out of its backendRefs: kubectl edit httproute -n {namespace}"
+            "# without the policy tidegate-split also take {service}{SUFFIX} out of each: kubectl edit {} -n {namespace}",
+            routes.join(" ")
         ));
         lines
     }
@@ -176,11 +179,12 @@ mod tests {
 
     #[test]
     fn an_abort_moves_traffic_first_and_unpins_last_and_the_request_stays() {
-        let lines = hands(&["web", "admin"]).lines(ActionVerb::Abort, "checkout-abort-x");
+        let lines = hands(&["httproute/web", "httproute/admin"])
+            .lines(ActionVerb::Abort, "checkout-abort-x");
         let expected = [
             LOOK,
-            "kubectl annotate httproute web -n shop split.tidegate.dev/checkout-svc-",
-            "kubectl annotate httproute admin -n shop split.tidegate.dev/checkout-svc-",
+            "kubectl annotate httproute/web -n shop split.tidegate.dev/checkout-svc- match.tidegate.dev/checkout-svc- mirror.tidegate.dev/checkout-svc-",
+            "kubectl annotate httproute/admin -n shop split.tidegate.dev/checkout-svc- match.tidegate.dev/checkout-svc- mirror.tidegate.dev/checkout-svc-",
             "kubectl delete deployment checkout-web-canary -n shop --cascade=foreground --ignore-not-found",
             r#"kubectl patch service checkout-svc -n shop --type merge -p '{"metadata":{"labels":{"tidegate.dev/stable-hash":null}},"spec":{"selector":{"pod-template-hash":null}}}'"#,
         ];
@@ -189,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_promotion_ends_the_run_and_unpins_before_anything_starts() {
-        let lines = hands(&["web"]).lines(ActionVerb::Promote, "checkout-promote-x");
+        let lines = hands(&["httproute/web"]).lines(ActionVerb::Promote, "checkout-promote-x");
         let expected = [
             LOOK,
             "kubectl delete canaryaction checkout-promote-x -n shop",
@@ -198,7 +202,7 @@ mod tests {
             "kubectl label deployment checkout-web -n shop tidegate.dev/canary-",
             "kubectl rollout resume deployment checkout-web -n shop",
             "kubectl rollout status deployment checkout-web -n shop",
-            "kubectl annotate httproute web -n shop split.tidegate.dev/checkout-svc-",
+            "kubectl annotate httproute/web -n shop split.tidegate.dev/checkout-svc- match.tidegate.dev/checkout-svc- mirror.tidegate.dev/checkout-svc-",
             "kubectl delete deployment checkout-web-canary -n shop --cascade=foreground --ignore-not-found",
         ];
         assert_eq!(commands(&lines), expected);

@@ -182,12 +182,14 @@ impl Screen<'_> {
         ];
         if let Some(traffic) = &status.traffic {
             self.weight(page, traffic, status.run.as_ref());
-            objects.extend(traffic.routes.iter().map(|route| format!("httproute/{route}")));
+            objects.extend(traffic.routes.iter().cloned());
         }
         page.field("Objects", Tone::Plain, &objects.join(", "));
         if let Some(traffic) = status.traffic.as_ref().filter(|t| !t.systems.is_empty()) {
-            let routes = format!("{} ({})", traffic.routes.join(", "), traffic.systems.join(", "));
-            page.field("Routes", Tone::Plain, &routes);
+            let provider = traffic.provider.as_deref().unwrap_or_default();
+            let because = traffic.because.as_deref().unwrap_or_default();
+            let by = format!("{provider} on {}: {because}", traffic.systems.join(", "));
+            page.field("Split by", Tone::Plain, &by);
         }
     }
 

@@ -29,7 +29,7 @@ impl Route {
     }
 }
 
-/// `httproute web`, as kubectl takes it.
+/// `httproute/web`, as kubectl takes it.
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&called(self.provider.kind(), self.name()))
@@ -37,7 +37,7 @@ impl fmt::Display for Route {
 }
 
 pub(crate) fn called(kind: &RouteKind, name: &str) -> String {
-    format!("{} {name}", kind.kind.to_lowercase())
+    format!("{}/{name}", kind.kind.to_lowercase())
 }
 
 /// What was found for a Service.

@@ -78,7 +78,7 @@ fn what_is_missing_is_named() {
     );
     assert_eq!(
         says(SHOP, 1),
-        "canary checkout: no HTTPRoute in these files names service \"checkout\", and there is no spec.traffic.route; name the file that has it"
+        "canary checkout: no route in these files names service \"checkout\", and there is no spec.traffic.route; name the file that has it"
     );
     assert_eq!(
         says(&SHOP.replace("kind: Service", "kind: ConfigMap"), 1),

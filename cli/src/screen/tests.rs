@@ -46,7 +46,8 @@ fn progressing() -> Value {
         },
         "traffic": {
             "intended": 25, "stored": 25, "accepted": true, "observed": 24.62,
-            "observedAt": "2026-11-24T03:12:33Z", "routes": ["checkout"], "gateway": "Envoy Gateway",
+            "observedAt": "2026-11-24T03:12:33Z", "routes": ["httproute/checkout"],
+            "provider": "gateway-api", "because": "httproute/checkout names the service", "systems": ["envoy-gateway"],
         },
         "metrics": [
             metric("success-rate", [99.82, 99.91], "%", ">= 99", "Pass"),
@@ -155,7 +156,7 @@ fn a_failed_run_says_why_and_what_can_be_done() {
     status["run"]["outcome"] = json!("Failed");
     status["run"]["failures"] = json!(5);
     status["traffic"] =
-        json!({"intended": 0, "stored": 0, "accepted": true, "routes": ["checkout"]});
+        json!({"intended": 0, "stored": 0, "accepted": true, "routes": ["httproute/checkout"]});
     let why = "revision 7f9c4 stays held: 5 of 5 checks failed; revert it where it is kept, write a newer one, or retry";
     status["waitingFor"] = json!({
         "reason": "StillHeld", "message": why, "since": "2026-11-24T03:10:45Z",
@@ -172,7 +173,7 @@ fn a_failed_run_says_why_and_what_can_be_done() {
 fn at_rest_there_is_little_to_say() {
     let status = json!({
         "observedGeneration": 1, "phase": "Idle",
-        "traffic": {"intended": 0, "stored": 0, "accepted": true, "routes": ["checkout"]},
+        "traffic": {"intended": 0, "stored": 0, "accepted": true, "routes": ["httproute/checkout"]},
         "conditions": [{"type": "Ready", "status": "True", "reason": "AtRest", "message": "revision 6d4b8 serves everything", "lastTransitionTime": "2026-11-24T03:10:45Z"}],
     });
     golden("status-idle.txt", &screen(&canary(&status), None).lines());
