@@ -1,4 +1,6 @@
 //! `./demo`, one act of it: that it ends well, and that it says so when it does not.
+//!
+//! It makes a cluster of its own, with `Plane::Prometheus` and `Plane::Traefik`: `tests/cluster/test` compiles what a file names.
 
 use std::path::Path;
 use std::process::{Command, Output};

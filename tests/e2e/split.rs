@@ -251,7 +251,7 @@ async fn on_a_gateway(cluster: &Cluster, gateway: Plane, namespace: &str) -> Res
         seen.accepted
             && match gateway {
                 Plane::EnvoyGateway => told(seen, "BackendsAvailable False EndpointsNotFound"),
-                Plane::Traefik | Plane::Prometheus => seen.trouble.is_none(),
+                _ => seen.trouble.is_none(),
             }
     })
     .await?;

@@ -11,6 +11,7 @@ pub struct App {
     namespace: String,
     version: String,
     replicas: u32,
+    labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
     fields: BTreeMap<String, Value>,
     hosts: Vec<(Plane, String)>,
@@ -25,6 +26,7 @@ impl App {
             namespace: namespace.to_owned(),
             version: "1.0".to_owned(),
             replicas: 2,
+            labels: [("app".to_owned(), name.to_owned())].into(),
             annotations: scrape.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
             fields: BTreeMap::new(),
             hosts: Vec::new(),
@@ -44,6 +46,13 @@ impl App {
         self
     }
 
+    /// One more label of the pods, which have `app: <name>`.
+    #[must_use]
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.labels.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
     /// The pod template's annotation `bench/<key>`: see `tests/cluster/README.md`.
     #[must_use]
     pub fn behaves(mut self, key: &str, value: &str) -> Self {
@@ -58,7 +67,8 @@ impl App {
         self
     }
 
-    /// One more HTTPRoute, named `<name>-<gateway>`, for requests to `host` at this gateway.
+    /// One more way to it, for requests to `host` at this gateway: an HTTPRoute named `<name>-<gateway>`, an HTTPProxy for Contour.
+    /// In the mesh nothing is needed; `host` is the Service's there.
     #[must_use]
     pub fn host(mut self, plane: Plane, host: &str) -> Self {
         self.hosts.push((plane, host.to_owned()));
@@ -86,16 +96,15 @@ impl App {
 
     /// The Deployment alone: for a new version of it.
     pub fn deployment(&self) -> Value {
-        let labels = json!({"app": self.name});
         let mut deployment = json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": self.metadata(&self.name),
             "spec": {
                 "replicas": self.replicas,
-                "selector": {"matchLabels": labels},
+                "selector": {"matchLabels": {"app": self.name}},
                 "template": {
-                    "metadata": {"labels": labels, "annotations": self.annotations},
+                    "metadata": {"labels": self.labels, "annotations": self.annotations},
                     "spec": {"containers": [{
                         "name": "app",
                         "image": format!("example.com/{}:{}", self.name, self.version),
@@ -125,18 +134,34 @@ impl App {
 
     /// The routes, one per host.
     pub fn routes(&self) -> impl Iterator<Item = Value> {
-        self.hosts.iter().filter_map(|(plane, host)| {
-            let (namespace, gateway) = plane.gateway()?;
-            Some(json!({
-                "apiVersion": "gateway.networking.k8s.io/v1",
-                "kind": "HTTPRoute",
-                "metadata": self.metadata(&format!("{}-{gateway}", self.name)),
-                "spec": {
-                    "parentRefs": [{"name": gateway, "namespace": namespace}],
-                    "hostnames": [host],
-                    "rules": [{"backendRefs": [{"name": self.name, "port": 80}]}],
-                },
-            }))
+        self.hosts.iter().filter_map(|(plane, host)| match plane {
+            Plane::Contour => Some(self.proxy(host)),
+            _ => plane.gateway().map(|(namespace, gateway)| self.route(namespace, gateway, host)),
+        })
+    }
+
+    fn route(&self, namespace: &str, gateway: &str, host: &str) -> Value {
+        json!({
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "HTTPRoute",
+            "metadata": self.metadata(&format!("{}-{gateway}", self.name)),
+            "spec": {
+                "parentRefs": [{"name": gateway, "namespace": namespace}],
+                "hostnames": [host],
+                "rules": [{"backendRefs": [{"name": self.name, "port": 80}]}],
+            },
+        })
+    }
+
+    fn proxy(&self, host: &str) -> Value {
+        json!({
+            "apiVersion": "projectcontour.io/v1",
+            "kind": "HTTPProxy",
+            "metadata": self.metadata(&format!("{}-contour", self.name)),
+            "spec": {
+                "virtualhost": {"fqdn": host},
+                "routes": [{"services": [{"name": self.name, "port": 80}]}],
+            },
         })
     }
 

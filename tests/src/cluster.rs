@@ -21,6 +21,12 @@ pub enum Plane {
     Prometheus,
     Traefik,
     EnvoyGateway,
+    /// Its own routes: HTTPProxies.
+    Contour,
+    /// A gateway: VirtualServices of Gateway `istio-system/web`, and HTTPRoutes.
+    Istio,
+    /// A client in the mesh: VirtualServices of gateway `mesh`, and HTTPRoutes whose parent is a Service. A host is a Service's.
+    IstioMesh,
 }
 
 impl Plane {
@@ -29,6 +35,8 @@ impl Plane {
             Self::Prometheus => "prometheus",
             Self::Traefik => "traefik",
             Self::EnvoyGateway => "envoy-gateway",
+            Self::Contour => "contour",
+            Self::Istio | Self::IstioMesh => "istio",
         }
     }
 
@@ -38,15 +46,19 @@ impl Plane {
             Self::Prometheus => "http://127.0.0.1:9090",
             Self::Traefik => "http://127.0.0.1:10083",
             Self::EnvoyGateway => "http://127.0.0.1:10080",
+            Self::Contour => "http://127.0.0.1:10082",
+            Self::Istio => "http://127.0.0.1:10081",
+            Self::IstioMesh => "http://127.0.0.1:10086",
         }
     }
 
     /// Namespace and name of its Gateway, for a route's `parentRefs`.
     pub fn gateway(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Prometheus => None,
+            Self::Prometheus | Self::Contour | Self::IstioMesh => None,
             Self::Traefik => Some(("traefik", "traefik")),
             Self::EnvoyGateway => Some(("envoy-gateway-system", "envoy")),
+            Self::Istio => Some(("istio-system", "istio")),
         }
     }
 }
