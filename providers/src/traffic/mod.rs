@@ -14,6 +14,8 @@ mod system;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod upstream;
 
 use std::fmt;
 
