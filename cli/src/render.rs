@@ -1,15 +1,16 @@
 //! `tidegate render`: what would be written for a step, in the order in which it would be.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
-use api::{CANARY_LABEL, Canary, PIN_LABEL, REVISION_ANNOTATION};
+use api::{Analysis, CANARY_LABEL, Canary, CanarySpec, PIN_LABEL, REVISION_ANNOTATION};
 use controller::objects::{Unfit, canary_deployment, canary_service, managed_route};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use providers::traffic::{
     Backends, HttpRoute, Managed, RenderError, ServiceNameTooLong, TrafficProvider, find,
 };
-use rollout::{Revision, Weight};
+use rollout::{Revision, Step, Weight};
 use serde_json::{Value, json};
 
 use crate::args::RenderArgs;
@@ -92,13 +93,13 @@ fn pieces(
     let scene = Scene::new(document, documents)?;
     let target = scene.named("apps", "Deployment", &scene.canary.spec.target_ref.name)?;
     let service = scene.named("", "Service", &scene.canary.spec.traffic.service.name)?;
-    let share = scene.share(step)?;
+    let step = scene.step(step)?;
     let mut pieces = vec![scene.label(&target), scene.service(&service)?];
-    if let Some(share) = share {
+    if let Some(step) = &step {
         pieces.push(Scene::pin(&service));
-        pieces.push(scene.deployment(&target, share)?);
+        pieces.push(scene.deployment(&target, step)?);
     }
-    pieces.extend(scene.routes(&service, share)?);
+    pieces.extend(scene.routes(&service, step.map(|step| step.weight))?);
     Ok(pieces)
 }
 
@@ -119,18 +120,22 @@ impl<'a> Scene<'a> {
         Ok(Self { canary, name, namespace, beside })
     }
 
-    /// `None`: at rest.
-    fn share(&self, step: usize) -> Result<Option<Weight>, RenderFailure> {
-        let steps = &self.canary.spec.steps;
-        let Some(index) = step.checked_sub(1) else { return Ok(None) };
-        let step = steps
-            .get(index)
-            .ok_or_else(|| RenderFailure::NoStep { name: self.name.clone(), steps: steps.len() })?;
-        let why = || format!("spec.steps[{index}].weight: {}: 0 to 100", step.weight);
-        match Weight::new(step.weight) {
-            Some(weight) => Ok(Some(weight)),
-            None => Err(RenderFailure::Canary { name: self.name.clone(), why: why() }),
-        }
+    /// As the run counts them: with the one that testers are put in front of. `None`: at rest.
+    fn step(&self, number: usize) -> Result<Option<Step>, RenderFailure> {
+        let Some(index) = number.checked_sub(1) else { return Ok(None) };
+        // How it is judged makes no difference to what is written.
+        let spec = CanarySpec { analysis: Analysis::default(), ..self.canary.spec.clone() };
+        let invalid = |e: api::Invalid| RenderFailure::Canary {
+            name: self.name.clone(),
+            why: format!("spec.{e}"),
+        };
+        let plan = api::plan_of(&spec, &BTreeMap::new())
+            .and_then(|plan| api::parse(&plan))
+            .map_err(invalid)?
+            .plan;
+        let steps = plan.steps().len();
+        let none = || RenderFailure::NoStep { name: self.name.clone(), steps };
+        plan.steps().get(index).cloned().map(Some).ok_or_else(none)
     }
 
     fn named(&self, group: &str, kind: &'static str, name: &str) -> Result<Value, RenderFailure> {
@@ -199,10 +204,10 @@ impl<'a> Scene<'a> {
         }
     }
 
-    fn deployment(&self, target: &Value, share: Weight) -> Result<Piece, RenderFailure> {
+    fn deployment(&self, target: &Value, step: &Step) -> Result<Piece, RenderFailure> {
         let wanted = target.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1);
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        let replicas = share.canary_pods(wanted);
+        let (replicas, share) = (step.size().canary_pods(wanted), step.weight);
         let revision = Revision::new(UNKNOWN_REVISION);
         let object = canary_deployment(target, &self.owner(), &revision, replicas)?;
         let comment = format!(

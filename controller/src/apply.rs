@@ -65,7 +65,7 @@ pub(crate) async fn apply(
     for effect in effects {
         match effect {
             Effect::Pin(to) => write.pin(to.as_ref()).await?,
-            Effect::Split(share) => write.split(*share).await?,
+            Effect::Route(shape) => write.split(shape.as_ref().map(|s| s.weight)).await?,
             Effect::Canary(None) => write.remove_canary().await?,
             Effect::Canary(Some(share)) => {
                 if let Some(revision) = revision {

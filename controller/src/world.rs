@@ -7,7 +7,7 @@ use api::{Canary, CanaryRun};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{Resource, ResourceExt};
 use providers::traffic::{Backends, Found, Gateway, HttpRoute, Observed, TrafficProvider, find};
-use rollout::{CanaryPods, Pods, Revision, Target, Traffic, Workload as Seen};
+use rollout::{CanaryPods, Pods, Revision, Shape, Target, Traffic, Workload as Seen};
 use serde_json::Value;
 
 use crate::Context;
@@ -134,7 +134,7 @@ impl World {
         let settle = self.provider.capabilities().settle;
         match Observed::together(read) {
             Some(Observed { stored, accepted, trouble }) => {
-                Traffic { stored, accepted, trouble, settle }
+                Traffic { stored: stored.map(Shape::weight), accepted, trouble, settle }
             }
             None => Traffic {
                 stored: None,
