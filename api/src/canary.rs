@@ -29,6 +29,7 @@ use crate::schema;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.testers) || !has(self.steps) || self.steps.all(s, !has(s.checks) || s.checks == 0 || s.weight > 0 || has(s.match) || has(s.mirror))").message("steps: no request reaches the canary at weight 0, so there is nothing to check; remove checks, give the step a weight, a match or a mirror, or name testers"))]
 pub struct CanarySpec {
     /// The workload whose new revisions are judged. It stays its owner's: never copied, renamed or restarted.
     pub target_ref: TargetRef,
@@ -42,6 +43,11 @@ pub struct CanarySpec {
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("self.map(s, s.weight).isSorted()").message("steps: weights rise from step to step; put the steps in order of weight"))]
     pub steps: Vec<Step>,
+    /// Requests that reach the canary from before the first step to the promotion, whatever the weight. If the first step has a
+    /// weight, a match or a mirror, one of weight 0 is put in front, so that testers are there before any user.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 8))]
+    pub testers: Vec<Matcher>,
     /// How each step is judged.
     #[serde(default)]
     pub analysis: Analysis,
@@ -157,22 +163,85 @@ pub struct GatewayRef {
     pub section_name: Option<String>,
 }
 
-/// One traffic share, and what it takes to leave it.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// Who reaches the canary, and what it takes to go on.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.checks) || self.weight > 0 || self.checks == 0").message("steps: no request reaches the canary at weight 0, so there is nothing to check; remove checks or give the step a weight"))]
-#[x_kube(validation = Rule::new("!has(self.checks) || self.weight == 0 || self.checks > 0").message("steps: 0 checks at a weight above 0 would go on unjudged; ask for 1 or more, or set skipAnalysis"))]
+#[x_kube(validation = Rule::new("!has(self.checks) || self.checks > 0 || (self.weight == 0 && !has(self.match) && !has(self.mirror))").message("steps: 0 checks at a weight above 0, with a match or with a mirror would go on unjudged; ask for 1 or more, or set skipAnalysis"))]
+#[x_kube(validation = Rule::new("!has(self.match) || !has(self.mirror)").message("steps: with match and mirror together nobody could tell whose requests were judged; make them two steps"))]
 pub struct Step {
     /// The canary's share of the traffic, in percent.
     #[schemars(range(min = 0, max = 100))]
     pub weight: u8,
-    /// Passing checks that end the step. Default: 1, and none at weight 0, where no request reaches the canary.
+    /// Requests that reach the canary in this step, whatever its weight (A/B): those that any of these matches.
+    #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 8))]
+    pub matches: Vec<Matcher>,
+    /// A share of the requests is sent to the canary as well. Clients get stable's answers only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Mirror>,
+    /// Passing checks that end the step. Default: 1, and none at weight 0 without match and mirror, where at most testers come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub checks: Option<u32>,
     /// What else is waited for once the checks have passed. They go on meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
+}
+
+impl Step {
+    /// Something of its own brings requests to the canary.
+    pub(crate) fn routes(&self) -> bool {
+        self.weight > 0 || !self.matches.is_empty() || self.mirror.is_some()
+    }
+
+    /// Passing checks that end it.
+    pub fn wanted_checks(&self) -> u32 {
+        self.checks.unwrap_or(u32::from(self.routes()))
+    }
+}
+
+/// A kind of request: all conditions hold, of which there is at least one.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(has(self.headers) ? self.headers.size() : 0) + (has(self.cookies) ? self.cookies.size() : 0) + (has(self.query) ? self.query.size() : 0) > 0").message("match: without a condition it would be every request; name a header, a cookie or a query parameter"))]
+#[x_kube(validation = Rule::new("!has(self.headers) || !('cookie' in self.headers)").message("match: cookies have a field of their own; use cookies"))]
+#[x_kube(validation = Rule::new("!has(self.headers) || !('host' in self.headers)").message("match: the route's host names are its owner's; match something else than host"))]
+pub struct Matcher {
+    /// By name, in whatever case.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub headers: BTreeMap<String, Pattern>,
+    /// By name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub cookies: BTreeMap<String, Pattern>,
+    /// Parameters of the query, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub query: BTreeMap<String, Pattern>,
+}
+
+/// What a value is.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.exact) != has(self.regex)").message("match: a value is either exact or a regex; set one of them"))]
+pub struct Pattern {
+    /// The whole value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::one_line")]
+    pub exact: Option<String>,
+    /// RE2, of the whole value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::one_line")]
+    pub regex: Option<String>,
+}
+
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Mirror {
+    /// Of the requests.
+    #[schemars(range(min = 1, max = 100))]
+    pub percent: u8,
 }
 
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]

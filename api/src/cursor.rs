@@ -21,6 +21,9 @@ pub struct Cursor {
     /// The canary's share, in percent; absent while the route is as its owner wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u8>,
+    /// The step, from 1, whose testers, matches and mirror the route is meant to have beside the weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routed: Option<u32>,
     /// Since when the stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<DateTime<Utc>>,
@@ -92,6 +95,7 @@ impl Cursor {
             stage: String::new(),
             step: None,
             weight: phase.weight().map(Weight::percent),
+            routed: None,
             since: None,
             reached_at: None,
             passes: 0,
@@ -128,6 +132,7 @@ impl Cursor {
 
     fn set_progress(&mut self, p: &Progress) {
         self.step = u32::try_from(p.step + 1).ok();
+        self.routed = p.routed.and_then(|step| u32::try_from(step + 1).ok());
         self.set_stage(stage_name(&p.stage.at), &p.stage);
         self.passes = p.passes;
         self.failures = p.failures;
@@ -204,11 +209,16 @@ impl Cursor {
             }),
             other => return Err(unknown("stage", other)),
         };
-        let step =
-            self.step.and_then(|s| s.checked_sub(1)).ok_or_else(|| unknown("step", self.step))?;
+        let index = |step: u32| step.checked_sub(1).map(|step| step as usize);
+        let step = self.step.and_then(index).ok_or_else(|| unknown("step", self.step))?;
+        let routed = match self.routed {
+            None => None,
+            Some(step) => Some(index(step).ok_or_else(|| unknown("routed", step))?),
+        };
         Ok(Progress {
-            step: step as usize,
+            step,
             weight: self.weight()?,
+            routed,
             stage: self.timed(at)?,
             passes: self.passes,
             failures: self.failures,

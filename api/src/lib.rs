@@ -9,6 +9,7 @@
 mod action;
 mod canary;
 mod cursor;
+mod matcher;
 mod parse;
 mod run;
 mod schema;
@@ -18,8 +19,8 @@ mod template;
 pub use action::{ActionState, ActionStatus, ActionVerb, CanaryAction, CanaryActionSpec};
 pub use canary::{
     Analysis, AppsVersion, Builtin, Canary, CanarySpec, DeploymentKind, GatewayRef, Hold, Limit,
-    ManagedRoute, Metric, NoData, NoDataThen, Provider, ServiceRef, Step, TargetRef, TemplateRef,
-    Traffic,
+    ManagedRoute, Matcher, Metric, Mirror, NoData, NoDataThen, Pattern, Provider, ServiceRef, Step,
+    TargetRef, TemplateRef, Traffic,
 };
 pub use cursor::{Cursor, CursorError};
 pub use parse::{Invalid, Parsed, parse, plan_of};

@@ -5,8 +5,10 @@ use chrono::TimeDelta;
 use kube::core::Duration;
 use rollout::{Blind, Plan, Rules, Weight};
 
+use crate::matcher::matches;
 use crate::{
-    Analysis, Builtin, CanarySpec, Hold, Metric, MetricTemplateSpec, NoDataThen, PlanSpec, Step,
+    Analysis, Builtin, CanarySpec, Hold, Matcher, Metric, MetricTemplateSpec, NoDataThen, PlanSpec,
+    Step,
 };
 
 /// A spec that can be acted on.
@@ -25,14 +27,16 @@ pub struct Invalid {
     pub why: String,
 }
 
-fn invalid(field: impl Into<String>, why: impl Into<String>) -> Invalid {
+pub(crate) fn invalid(field: impl Into<String>, why: impl Into<String>) -> Invalid {
     Invalid { field: field.into(), why: why.into() }
 }
 
-/// The parts of a spec that a run keeps, with the text of the templates that it names.
+/// The parts of a spec that a run keeps, with the text of the templates that it names, and a step of weight 0 in front if
+/// testers would else come after the first users.
 ///
 /// # Errors
-/// When a metric names a template that `templates` doesn't have.
+/// When a metric names a template that `templates` doesn't have, or when the steps are wrong: here they still have the numbers
+/// that their owner knows.
 pub fn plan_of(
     spec: &CanarySpec,
     templates: &BTreeMap<String, MetricTemplateSpec>,
@@ -50,20 +54,27 @@ pub fn plan_of(
         let own = std::mem::replace(&mut metric.variables, template.variables.clone());
         metric.variables.extend(own);
     }
+    plan(&spec.steps, &spec.testers, Rules::default())?;
+    let mut steps = spec.steps.clone();
+    if !spec.testers.is_empty() && steps.first().is_some_and(Step::routes) {
+        steps.insert(0, Step::default());
+    }
     Ok(PlanSpec {
-        steps: spec.steps.clone(),
+        steps,
+        testers: spec.testers.clone(),
         analysis,
         progress_deadline: spec.progress_deadline,
         skip_analysis: spec.skip_analysis,
     })
 }
 
+/// The plan and the checks of a run.
+///
 /// What the schema can't see is refused here, and what it can is refused again: a [`Plan`] can't be invalid.
 ///
 /// # Errors
 /// The first field that is wrong.
 pub fn parse(spec: &PlanSpec) -> Result<Parsed, Invalid> {
-    let steps = spec.steps.iter().enumerate().map(|(i, s)| step(i, s)).collect::<Result<_, _>>()?;
     let Analysis { interval, warm_up, threshold, min_requests, no_data, metrics } = &spec.analysis;
     let rules = Rules {
         interval: positive("analysis.interval", *interval, TimeDelta::seconds(1))?,
@@ -90,11 +101,7 @@ pub fn parse(spec: &PlanSpec) -> Result<Parsed, Invalid> {
     if *threshold == 0 {
         return Err(invalid("analysis.threshold", "0: at least one failed check ends a run"));
     }
-    let plan = Plan::new(steps, rules).map_err(|e| {
-        let text = e.to_string();
-        let (field, why) = text.split_once(": ").unwrap_or(("steps", &text));
-        invalid(field, why)
-    })?;
+    let plan = plan(&spec.steps, &spec.testers, rules)?;
     let metrics =
         metrics.iter().enumerate().map(|(i, m)| metric(i, m)).collect::<Result<Vec<_>, _>>()?;
     for (i, m) in metrics.iter().enumerate() {
@@ -109,6 +116,16 @@ pub fn parse(spec: &PlanSpec) -> Result<Parsed, Invalid> {
     Ok(Parsed { plan, checks: Checks { metrics, min_requests: *min_requests } })
 }
 
+fn plan(steps: &[Step], testers: &[Matcher], rules: Rules) -> Result<Plan, Invalid> {
+    let testers = matches("testers", testers)?;
+    let steps = steps.iter().enumerate().map(|(i, s)| step(i, s)).collect::<Result<_, _>>()?;
+    Plan::new(steps, testers, rules).map_err(|e| {
+        let text = e.to_string();
+        let (field, why) = text.split_once(": ").unwrap_or(("steps", &text));
+        invalid(field, why)
+    })
+}
+
 fn step(i: usize, step: &Step) -> Result<rollout::Step, Invalid> {
     let field = |name: &str| format!("steps[{i}].{name}");
     let weight = Weight::new(step.weight)
@@ -121,8 +138,14 @@ fn step(i: usize, step: &Step) -> Result<rollout::Step, Invalid> {
         Some(Hold { span: None, until_approved: Some(true) }) => rollout::Hold::UntilApproved,
         Some(_) => return Err(invalid(field("hold"), "set either for or untilApproved: true")),
     };
-    let checks = step.checks.unwrap_or(u32::from(weight > Weight::ZERO));
-    Ok(rollout::Step { weight, checks, hold })
+    let mirror = match &step.mirror {
+        None => None,
+        Some(mirror) => Some(Weight::new(mirror.percent).ok_or_else(|| {
+            invalid(field("mirror.percent"), format!("{}: 1 to 100", mirror.percent))
+        })?),
+    };
+    let matches = matches(&field("match"), &step.matches)?;
+    Ok(rollout::Step { weight, matches, mirror, checks: step.wanted_checks(), hold })
 }
 
 fn metric(i: usize, metric: &Metric) -> Result<analysis::Metric, Invalid> {

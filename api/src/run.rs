@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Analysis, Cursor, MetricStatus, Step};
+use crate::{Analysis, Cursor, Matcher, MetricStatus, Step};
 
 /// One attempt to take one revision from 0 to promoted: the frozen plan, the cursor, and what happened.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -42,8 +42,12 @@ pub struct CanaryRunSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanSpec {
-    #[schemars(length(min = 1, max = 32))]
+    /// With the one that testers are put in front of.
+    #[schemars(length(min = 1, max = 33))]
     pub steps: Vec<Step>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 8))]
+    pub testers: Vec<Matcher>,
     pub analysis: Analysis,
     #[schemars(schema_with = "crate::schema::duration")]
     pub progress_deadline: Duration,

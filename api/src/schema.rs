@@ -43,6 +43,16 @@ pub(crate) fn duration(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A value that a request may have: short, and on one line.
+pub(crate) fn one_line(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "pattern": r"^[^\t\r\n]+$",
+        "minLength": 1,
+        "maxLength": 256,
+    })
+}
+
 fn seconds(n: u64) -> Duration {
     std::time::Duration::from_secs(n).into()
 }
@@ -66,7 +76,8 @@ pub(crate) fn fifty() -> u64 {
 }
 
 pub(crate) fn default_steps() -> Vec<Step> {
-    [0, 10, 25, 50, 100].map(|weight| Step { weight, checks: None, hold: None }).into()
+    let step = |weight| Step { weight, ..Step::default() };
+    [0, 10, 25, 50, 100].map(step).into()
 }
 
 /// Flagger's customary pair.

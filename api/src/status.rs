@@ -75,6 +75,12 @@ pub struct TrafficStatus {
     pub intended: u8,
     /// What the route says.
     pub stored: u8,
+    /// Which requests the run means to reach the canary whatever the weight.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub matches: Vec<String>,
+    /// The share of the requests, in percent, that the run means to be sent to the canary as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirrored: Option<u8>,
     /// The traffic system has accepted what the route says.
     pub accepted: bool,
     /// What the metrics saw in the last check.

@@ -46,17 +46,11 @@ fn progress() -> impl Strategy<Value = Progress> {
     let check = (times(), times(), any::<bool>())
         .prop_map(|(effective, next, approved)| Stage::Check(Check { effective, next, approved }));
     let stage = prop_oneof![Just(Stage::Pin), Just(Stage::BringUp), Just(Stage::Shift), check];
-    let counts = (0..5_usize, 0..9_u32, 0..9_u32);
+    let counts = (0..5_usize, prop::option::of(0..5_usize), 0..9_u32, 0..9_u32);
     let since = (prop::option::of(times()), prop::option::of(times()));
     (counts, weights(), timed(stage), since).prop_map(
-        |((step, passes, failures), weight, stage, (blind_since, suspended_since))| Progress {
-            step,
-            weight,
-            stage,
-            passes,
-            failures,
-            blind_since,
-            suspended_since,
+        |((step, routed, passes, failures), weight, stage, (blind_since, suspended_since))| {
+            Progress { step, weight, routed, stage, passes, failures, blind_since, suspended_since }
         },
     )
 }
@@ -94,7 +88,7 @@ fn phases() -> impl Strategy<Value = Phase> {
 proptest! {
     #[test]
     fn what_is_recorded_is_read_again(phase in phases()) {
-        let plan = Plan::new(Plan::default_steps(), Rules::default()).unwrap();
+        let plan = Plan::new(Plan::default_steps(), vec![], Rules::default()).unwrap();
         let wire = serde_json::to_string(&Cursor::new(&phase, &plan)).unwrap();
         let read: Cursor = serde_json::from_str(&wire).unwrap();
         prop_assert_eq!(read.parse(), Ok(phase));
@@ -103,7 +97,7 @@ proptest! {
 
 #[test]
 fn a_word_of_another_version_is_named() {
-    let plan = Plan::new(Plan::default_steps(), Rules::default()).unwrap();
+    let plan = Plan::new(Plan::default_steps(), vec![], Rules::default()).unwrap();
     let mut cursor = Cursor::new(&Phase::first(DateTime::UNIX_EPOCH), &plan);
     cursor.stage = "Ponder".to_owned();
     let error = cursor.parse().unwrap_err().to_string();

@@ -65,8 +65,10 @@ fn kind(page: &mut String, crd: &CustomResourceDefinition) {
         } else {
             "| field | type | |\n| --- | --- | --- |\n"
         });
-        let mut rules = Vec::new();
+        let mut rules: Vec<String> = Vec::new();
         fields(page, "", schema, defaults, &mut rules);
+        let mut said = std::collections::BTreeSet::new();
+        rules.retain(|rule| said.insert(rule.clone()));
         if !rules.is_empty() {
             page.push_str("\nRefused by the API server, with these words:\n\n");
             for rule in rules {
@@ -108,7 +110,12 @@ fn fields(
                 rules.extend(messages.filter_map(|rule| rule.message.clone()));
                 fields(page, &format!("{path}[]"), items, defaults, rules);
             }
-            _ => fields(page, &path, field, defaults, rules),
+            _ => match &field.additional_properties {
+                Some(JSONSchemaPropsOrBool::Schema(value)) => {
+                    fields(page, &format!("{path}.*"), value, defaults, rules);
+                }
+                _ => fields(page, &path, field, defaults, rules),
+            },
         }
     }
 }
@@ -122,10 +129,14 @@ fn kind_of(field: &JSONSchemaProps) -> String {
         ("object", _, Some(JSONSchemaPropsOrBool::Schema(value))) => {
             format!("map to {}", kind_of(value))
         }
-        ("string", ..) if field.pattern.is_some() => "duration".to_owned(),
+        ("string", ..) if is_duration(field) => "duration".to_owned(),
         ("string", ..) if field.format.as_deref() == Some("date-time") => "time".to_owned(),
         (plain, ..) => plain.to_owned(),
     }
+}
+
+fn is_duration(field: &JSONSchemaProps) -> bool {
+    field.pattern.as_deref().is_some_and(|pattern| pattern.contains("ns|us|ms"))
 }
 
 /// Short enough for a table; the fields below an object have their own.
@@ -155,7 +166,7 @@ fn range(field: &JSONSchemaProps, text: &str) -> String {
     if let Some(max) = field.max_properties {
         parts.push(format!("At most {max} entries."));
     }
-    if let (Some(max), None) = (field.max_length, &field.pattern) {
+    if let Some(max) = field.max_length.filter(|_| !is_duration(field)) {
         parts.push(format!("At most {max} characters."));
     }
     parts.retain(|part| !text.contains(part.trim_end_matches('.')));

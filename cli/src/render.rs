@@ -1,13 +1,14 @@
 //! `tidegate render`: what would be written for a step, in the order in which it would be.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
-use api::{CANARY_LABEL, Canary, PIN_LABEL, Provider, REVISION_ANNOTATION};
+use api::{Analysis, CANARY_LABEL, Canary, CanarySpec, PIN_LABEL, Provider, REVISION_ANNOTATION};
 use controller::objects::{Unfit, canary_deployment, canary_service, made, managed_route};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use providers::traffic::{Backends, KINDS, ServiceNameTooLong, TrafficProvider, find};
-use rollout::{Revision, Shape, Weight};
+use rollout::{Plan, Revision, Shape, Step};
 use serde_json::{Value, json};
 
 use crate::args::RenderArgs;
@@ -88,13 +89,14 @@ fn pieces(
     let scene = Scene::new(document, documents)?;
     let target = scene.named("apps", "Deployment", &scene.canary.spec.target_ref.name)?;
     let service = scene.named("", "Service", &scene.canary.spec.traffic.service.name)?;
-    let share = scene.share(step)?;
+    let plan = scene.plan()?;
+    let index = scene.step(&plan, step)?;
     let mut pieces = vec![scene.label(&target), scene.service(&service)?];
-    if let Some(share) = share {
+    if let Some(index) = index {
         pieces.push(Scene::pin(&service));
-        pieces.push(scene.deployment(&target, share)?);
+        pieces.push(scene.deployment(&target, &plan.step(index))?);
     }
-    pieces.extend(scene.routes(&service, share)?);
+    pieces.extend(scene.routes(&service, index.map(|index| plan.shape(index)).as_ref())?);
     Ok(pieces)
 }
 
@@ -115,18 +117,25 @@ impl<'a> Scene<'a> {
         Ok(Self { canary, name, namespace, beside })
     }
 
-    /// `None`: at rest.
-    fn share(&self, step: usize) -> Result<Option<Weight>, RenderFailure> {
-        let steps = &self.canary.spec.steps;
-        let Some(index) = step.checked_sub(1) else { return Ok(None) };
-        let step = steps
-            .get(index)
-            .ok_or_else(|| RenderFailure::NoStep { name: self.name.clone(), steps: steps.len() })?;
-        let why = || format!("spec.steps[{index}].weight: {}: 0 to 100", step.weight);
-        match Weight::new(step.weight) {
-            Some(weight) => Ok(Some(weight)),
-            None => Err(RenderFailure::Canary { name: self.name.clone(), why: why() }),
+    /// With the step that testers are put in front of the others.
+    fn plan(&self) -> Result<Plan, RenderFailure> {
+        // How it is judged makes no difference to what is written.
+        let spec = CanarySpec { analysis: Analysis::default(), ..self.canary.spec.clone() };
+        let invalid = |e: api::Invalid| RenderFailure::Canary {
+            name: self.name.clone(),
+            why: format!("spec.{e}"),
+        };
+        let plan = api::plan_of(&spec, &BTreeMap::new()).and_then(|plan| api::parse(&plan));
+        Ok(plan.map_err(invalid)?.plan)
+    }
+
+    /// Its index, from its number as the run counts them. `None`: at rest.
+    fn step(&self, plan: &Plan, number: usize) -> Result<Option<usize>, RenderFailure> {
+        let steps = plan.steps().len();
+        if number > steps {
+            return Err(RenderFailure::NoStep { name: self.name.clone(), steps });
         }
+        Ok(number.checked_sub(1))
     }
 
     fn named(&self, group: &str, kind: &'static str, name: &str) -> Result<Value, RenderFailure> {
@@ -195,10 +204,10 @@ impl<'a> Scene<'a> {
         }
     }
 
-    fn deployment(&self, target: &Value, share: Weight) -> Result<Piece, RenderFailure> {
+    fn deployment(&self, target: &Value, step: &Step) -> Result<Piece, RenderFailure> {
         let wanted = target.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1);
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        let replicas = share.canary_pods(wanted);
+        let (replicas, share) = (step.size().canary_pods(wanted), step.weight);
         let revision = Revision::new(UNKNOWN_REVISION);
         let object = canary_deployment(target, &self.owner(), &revision, replicas)?;
         let comment = format!(
@@ -207,7 +216,7 @@ impl<'a> Scene<'a> {
         Ok(Piece { comment, object })
     }
 
-    fn routes(&self, service: &Value, share: Option<Weight>) -> Result<Vec<Piece>, RenderFailure> {
+    fn routes(&self, service: &Value, shape: Option<&Shape>) -> Result<Vec<Piece>, RenderFailure> {
         let backends = Backends::new(&self.namespace, &self.canary.spec.traffic.service.name)?;
         let wanted = self.canary.spec.provider.map(Provider::name);
         let kinds = KINDS.into_iter().filter(|p| wanted.is_none_or(|w| w == p.kind().provider));
@@ -229,16 +238,15 @@ impl<'a> Scene<'a> {
         if ours.is_empty() {
             ours.push(self.managed(service, backends.clone())?);
         }
-        let as_of = match share {
+        let as_of = match shape {
             None => "at rest: as its owner wrote it".to_owned(),
-            Some(share) => format!(
-                "at {share}: one annotation is written, the API server makes the rest of it"
-            ),
+            Some(shape) => {
+                format!("at {shape}: annotations are written, the API server makes the rest of it")
+            }
         };
-        let shape = share.map(Shape::weight);
         let piece = |(provider, route): (&dyn TrafficProvider, Value)| Piece {
             comment: format!("{whose}, {as_of}"),
-            object: provider.render(&route, &backends, shape.as_ref()),
+            object: provider.render(&route, &backends, shape),
         };
         Ok(ours.into_iter().map(piece).collect())
     }

@@ -169,7 +169,7 @@ impl Screen<'_> {
         let run = self.run?;
         let cursor = run.status.as_ref()?.cursor.as_ref()?;
         let step = run.spec.plan.steps.get((summary.step as usize).checked_sub(1)?)?;
-        let wanted = step.checks.unwrap_or(u32::from(step.weight > 0));
+        let wanted = step.wanted_checks();
         let here = cursor.step == Some(summary.step) && wanted > 0;
         here.then(|| (cursor.passes.min(wanted), wanted))
     }
@@ -213,6 +213,12 @@ impl Screen<'_> {
             }
         }
         page.field("Weight", if in_effect { Tone::Plain } else { Tone::Warn }, &text);
+        if !traffic.matches.is_empty() {
+            page.field("Matched", Tone::Plain, &traffic.matches.join(" or "));
+        }
+        if let Some(percent) = traffic.mirrored {
+            page.field("Mirrored", Tone::Plain, &format!("{percent} % of the requests"));
+        }
     }
 
     fn metrics(&self, page: &mut Page, metrics: &[MetricStatus]) {
@@ -320,7 +326,9 @@ fn steps(run: &CanaryRun, here: Option<usize>) -> String {
             Some(Hold { span: Some(hold), .. }) => format!(" for {}", go_span(*hold)),
             Some(Hold { span: None, .. }) => " until promoted".to_owned(),
         };
-        let text = format!("{}{hold}", step.weight);
+        let matched = if step.matches.is_empty() { "" } else { " and match" };
+        let mirrored = step.mirror.map(|m| format!(" and mirror {}", m.percent));
+        let text = format!("{}{matched}{}{hold}", step.weight, mirrored.unwrap_or_default());
         if here == Some(i + 1) { format!("[{text}]") } else { text }
     };
     run.spec.plan.steps.iter().enumerate().map(step).collect::<Vec<_>>().join(" > ")

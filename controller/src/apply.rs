@@ -66,7 +66,7 @@ pub(crate) async fn apply(
     for effect in effects {
         match effect {
             Effect::Pin(to) => write.pin(to.as_ref()).await?,
-            Effect::Split(share) => write.split(*share).await?,
+            Effect::Route(shape) => write.route(shape.as_ref()).await?,
             Effect::Canary(None) => write.remove_canary().await?,
             Effect::Canary(Some(share)) => {
                 if let Some(revision) = revision {
@@ -143,15 +143,14 @@ impl Write<'_> {
         Ok(())
     }
 
-    async fn split(&self, share: Option<Weight>) -> Result<(), ApplyError> {
-        let shape = share.map(Shape::weight);
+    async fn route(&self, shape: Option<&Shape>) -> Result<(), ApplyError> {
         for route in &self.world.routes.all {
-            self.split_route(route, shape.as_ref()).await?;
+            self.split(route, shape).await?;
         }
         Ok(())
     }
 
-    async fn split_route(&self, route: &Route, shape: Option<&Shape>) -> Result<(), ApplyError> {
+    async fn split(&self, route: &Route, shape: Option<&Shape>) -> Result<(), ApplyError> {
         let (provider, backends) = (route.provider, &self.world.backends);
         let Some(mut patch) = change(provider, &route.object, backends, shape, SplitBy::Server)?
         else {

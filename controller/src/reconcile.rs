@@ -85,8 +85,13 @@ async fn in_run(
     let decision = decide(&frozen, &phase, &seen, now);
     let counted = seen.verdict.as_ref().filter(|_| due.is_some()).map(|v| &v.verdict);
     let accepted = action.as_ref().filter(|_| decision.answer == Some(Answer::Accepted));
-    let change =
-        Change { decision: &decision, verdict: counted, accepted: accepted.and_then(|a| a.uid()) };
+    let change = Change {
+        decision: &decision,
+        verdict: counted,
+        // Copies aren't users' requests, and those that match aren't a share of them.
+        tells_share: due.is_some_and(|due| !due.mirrored && !due.matched),
+        accepted: accepted.and_then(|a| a.uid()),
+    };
     let written = match record(ctx, run, &frozen, &change).await {
         Err(kube::Error::Api(status)) if status.code == 404 => {
             // Somebody has deleted the run: what it has left is put right at rest.
@@ -128,7 +133,7 @@ async fn in_run(
         reason: &decision.reason,
         next_at: decision.look_again_at,
         run: Some(run),
-        intended: decision.next.weight().unwrap_or_default(),
+        intended: decision.next.shape(&frozen).unwrap_or_default(),
         held_by: held_by(ctx, world, &decision.next).await,
         systems: None,
         state: match &decision.next {

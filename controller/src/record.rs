@@ -123,6 +123,8 @@ pub(crate) struct Change<'a> {
     pub(crate) decision: &'a Decision,
     /// The check that it counted.
     pub(crate) verdict: Option<&'a Verdict>,
+    /// The canary's part of the requests that the check saw is its share of the users' requests.
+    pub(crate) tells_share: bool,
     /// The UID of the action that it accepted.
     pub(crate) accepted: Option<String>,
 }
@@ -157,7 +159,7 @@ fn status(
     frozen: &Run,
     change: &Change<'_>,
 ) -> CanaryRunStatus {
-    let Change { decision, verdict, accepted } = change;
+    let Change { decision, verdict, tells_share, accepted } = change;
     let now = ctx.clock.now();
     let mut cursor = Cursor::new(&decision.next, &frozen.plan);
     if let (None, Some(before)) = (cursor.step, &before.cursor) {
@@ -193,7 +195,7 @@ fn status(
     }
     if let Some(verdict) = verdict {
         after.metrics = metrics(verdict);
-        after.observed = observed(verdict);
+        after.observed = observed(verdict).filter(|_| *tells_share);
         after.observed_at = after.observed.map(|_| verdict.window.end);
     }
     after.answered.extend(accepted.clone());

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use kube::api::{Api, Patch};
 use kube::runtime::controller::Action;
 use rollout::{
-    Answer, Ended, HeldBy, Phase, Reason, Rest, RestDecision, Revision, Target, Weight, rest,
+    Answer, Ended, HeldBy, Phase, Reason, Rest, RestDecision, Revision, Shape, Target, rest,
 };
 use serde_json::json;
 
@@ -136,7 +136,7 @@ async fn write_rest(
         reason: &decision.reason,
         next_at: None,
         run: runs.last.as_deref(),
-        intended: Weight::ZERO,
+        intended: Shape::default(),
         held_by: news.held_by,
         systems: news.systems.clone(),
         state: match &decision.reason {

@@ -7,7 +7,7 @@ use api::{Canary, CanaryRun, CanaryStatus, Condition, RunSummary, TrafficStatus,
 use chrono::{DateTime, Utc};
 use kube::ResourceExt;
 use kube::api::Api;
-use rollout::{HeldBy, Reason, Rest, Weight};
+use rollout::{HeldBy, Reason, Rest, Shape, Weight};
 
 use crate::Context;
 use crate::record::{last_check, post, version};
@@ -21,7 +21,7 @@ pub(crate) struct News<'a> {
     pub(crate) next_at: Option<DateTime<Utc>>,
     /// The run that is on, or the last one.
     pub(crate) run: Option<&'a CanaryRun>,
-    pub(crate) intended: Weight,
+    pub(crate) intended: Shape,
     pub(crate) held_by: Option<HeldBy>,
     /// The systems behind the routes, if they were asked for.
     pub(crate) systems: Option<Vec<String>>,
@@ -152,8 +152,10 @@ fn status(ctx: &Context, world: &World, before: &CanaryStatus, news: &News<'_>) 
         step: run.as_ref().filter(|_| on).map(|run| format!("{}/{}", run.step, run.steps)),
         waiting_for: waiting_for(before, news, canary, now),
         traffic: Some(TrafficStatus {
-            intended: news.intended.percent(),
-            stored: seen.stored.unwrap_or_default().percent(),
+            intended: news.intended.weight.percent(),
+            stored: seen.stored.unwrap_or_default().weight.percent(),
+            matches: news.intended.matches.iter().map(ToString::to_string).collect(),
+            mirrored: news.intended.mirror.map(Weight::percent),
             accepted: seen.accepted,
             observed: last.and_then(|s| s.observed).filter(|_| on),
             observed_at: last.and_then(|s| s.observed_at).filter(|_| on),

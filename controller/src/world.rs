@@ -121,7 +121,6 @@ impl World {
         let settle = self.capabilities.settle;
         match Observed::together(read) {
             Some(Observed { stored, accepted, trouble }) => {
-                let stored = stored.map(|shape| shape.weight);
                 Traffic { stored, accepted, trouble, settle }
             }
             None => Traffic {

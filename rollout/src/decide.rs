@@ -151,7 +151,7 @@ fn leave(
         _ if seen.deleting => back(Cause::Deleted),
         _ => match stranger(run, target) {
             Some(by) => back(Cause::Superseded { by: by.clone() }),
-            None => back(Cause::CannotRun { why: unfit(promotion, seen)? }),
+            None => back(Cause::CannotRun { why: unfit(run, promotion, seen)? }),
         },
     }
 }
@@ -165,9 +165,9 @@ fn stranger<'a>(run: &Run, target: &'a Workload) -> Option<&'a Revision> {
 }
 
 /// Why the canary can't go on, if it can't. In a promotion there is no step left to begin again.
-fn unfit(promotion: Option<&Promotion>, seen: &Observation) -> Option<String> {
-    let lost = promotion.is_some_and(|p| !p.started() && p.weight() > Some(Weight::ZERO))
-        && seen.canary.ready == 0;
+fn unfit(run: &Run, promotion: Option<&Promotion>, seen: &Observation) -> Option<String> {
+    let serves = |p: &Promotion| p.shape(&run.plan).is_some_and(|shape| !shape.is_nothing());
+    let lost = promotion.is_some_and(|p| !p.started() && serves(p)) && seen.canary.ready == 0;
     let no_pod = || {
         let trouble = seen.canary.trouble.as_deref().unwrap_or("the pods are gone");
         format!("no canary pod was ready while the canary served: {trouble}")

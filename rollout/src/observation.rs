@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use analysis::Verdict;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{Revision, Weight};
+use crate::{Revision, Shape};
 
 /// What was seen of the world. Facts only: what they mean is decided by [`decide`](crate::decide) and [`rest`](crate::rest()).
 #[derive(Clone, Debug, PartialEq)]
@@ -69,9 +69,9 @@ impl CanaryPods {
 impl Traffic {
     /// Nothing is routed to the canary. A route that is as its owner wrote it, or gone, needs no confirmation.
     pub(crate) fn returned(&self) -> bool {
-        match self.stored {
+        match &self.stored {
             None => true,
-            Some(weight) => weight == Weight::ZERO && self.accepted,
+            Some(shape) => shape.is_nothing() && self.accepted,
         }
     }
 }
@@ -153,8 +153,8 @@ pub struct CanaryPods {
 /// The user's route, as stored and as the traffic system says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Traffic {
-    /// The canary's share; `None`: the route is as its owner wrote it.
-    pub stored: Option<Weight>,
+    /// What it looks like; `None`: as its owner wrote it.
+    pub stored: Option<Shape>,
     /// The traffic system has accepted what is stored.
     pub accepted: bool,
     /// What it says if it hasn't.

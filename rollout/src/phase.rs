@@ -2,7 +2,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
-use crate::{Plan, Reason, Revision, Run, Weight};
+use crate::{Plan, Reason, Revision, Run, Shape, Weight};
 
 /// Where a run stands: the cursor that is recorded before its effects are applied. A phase carries what it needs and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct Progress {
     pub step: usize,
     /// What the route is meant to give the canary; `None` until the route has been split for the first time.
     pub weight: Option<Weight>,
+    /// The step whose testers, matches and mirror the route is meant to have beside the weight; `None`: none of them.
+    pub routed: Option<usize>,
     pub stage: Timed<Stage>,
     /// Passed checks of this step, up to what it asks for.
     pub passes: u32,
@@ -54,17 +56,17 @@ pub struct Progress {
 pub enum Stage {
     /// The Service selects stable only, so that no request reaches the canary but by the route.
     Pin,
-    /// The canary's pods come up for the step's weight.
+    /// The canary's pods come up for the step's shape.
     BringUp,
-    /// The route takes the step's weight.
+    /// The route takes the step's shape.
     Shift,
-    /// The weight is in effect: checks run, holds are waited for.
+    /// The shape is in effect: checks run, holds are waited for.
     Check(Check),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// When the weight had taken effect and warmed up: no window reaches back before this.
+    /// When the shape had taken effect and warmed up: no window reaches back before this.
     pub effective: DateTime<Utc>,
     pub next: DateTime<Utc>,
     /// A person has ended the hold.
@@ -81,6 +83,11 @@ pub struct DueCheck {
     pub from: DateTime<Utc>,
     /// Whether stable has traffic to compare with.
     pub with_stable: bool,
+    /// Requests of the canary's are copies: users never got its answers, and its part of all requests says nothing about their
+    /// share.
+    pub mirrored: bool,
+    /// Only requests that match reach the canary: their part of all requests is nobody's share.
+    pub matched: bool,
 }
 
 /// The cursor of a promotion.
@@ -252,6 +259,7 @@ impl Phase {
         Self::Progressing(Progress {
             step: 0,
             weight: None,
+            routed: None,
             stage: Timed::new(Stage::Pin, now),
             passes: 0,
             failures: 0,
@@ -264,13 +272,15 @@ impl Phase {
     pub fn due_check(&self, plan: &Plan, now: DateTime<Utc>) -> Option<DueCheck> {
         let Self::Progressing(p) = self else { return None };
         let Stage::Check(check) = p.stage.at else { return None };
-        let weight = p.weight.unwrap_or_default();
-        let due = weight > Weight::ZERO && p.suspended_since.is_none() && now >= check.next;
+        let shape = p.shape(plan).unwrap_or_default();
+        let due = !shape.is_nothing() && p.suspended_since.is_none() && now >= check.next;
         due.then(|| DueCheck {
             step: p.step,
             due: check.next,
             from: check.effective.max(now - plan.rules.interval),
-            with_stable: weight < Weight::FULL,
+            with_stable: shape.weight < Weight::FULL,
+            mirrored: shape.mirror.is_some(),
+            matched: shape.weight == Weight::ZERO && !shape.matches.is_empty(),
         })
     }
 
@@ -284,11 +294,36 @@ impl Phase {
             Self::Ended(_) => None,
         }
     }
+
+    /// What the route is meant to look like; `None`: as its owner wrote it.
+    pub fn shape(&self, run: &Run) -> Option<Shape> {
+        match self {
+            Self::Progressing(p) => p.shape(&run.plan),
+            Self::Promoting(p) => p.shape(&run.plan),
+            // Testers and the like are for a canary that may still be promoted.
+            Self::RollingBack(_) | Self::Orphaned(_) | Self::Ended(_) => {
+                self.weight().map(Shape::weight)
+            }
+        }
+    }
 }
 
 impl Progress {
     pub(crate) fn enter(&mut self, stage: Stage, now: DateTime<Utc>) {
         self.stage = Timed::new(stage, now);
+    }
+
+    pub(crate) fn shape(&self, plan: &Plan) -> Option<Shape> {
+        let weight = self.weight?;
+        Some(match self.routed {
+            Some(step) => Shape { weight, ..plan.shape(step) },
+            None => Shape::weight(weight),
+        })
+    }
+
+    /// No request is meant to reach the canary, nor a copy of one.
+    pub(crate) fn is_unrouted(&self, plan: &Plan) -> bool {
+        self.shape(plan).is_none_or(|shape| shape.is_nothing())
     }
 }
 
@@ -310,6 +345,22 @@ impl Promotion {
             }
             PromotionStage::Release => None,
         }
+    }
+
+    /// Testers stay until everybody gets the canary; nothing else of a step outlives it.
+    pub(crate) fn shape(&self, plan: &Plan) -> Option<Shape> {
+        let matches = match self.stage.at {
+            PromotionStage::Fill => plan.testers().to_vec(),
+            PromotionStage::Shift
+            | PromotionStage::Open
+            | PromotionStage::Roll
+            | PromotionStage::Isolate
+            | PromotionStage::Return
+            | PromotionStage::Exclude
+            | PromotionStage::Remove
+            | PromotionStage::Release => vec![],
+        };
+        self.weight().map(|weight| Shape { matches, ..Shape::weight(weight) })
     }
 }
 

@@ -1,6 +1,6 @@
 use chrono::TimeDelta;
 
-use crate::{Revision, Weight};
+use crate::{Match, Revision, Shape, Weight};
 
 /// One attempt to take one revision from 0 to promoted: frozen when the run starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Run {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     steps: Vec<Step>,
+    /// Requests that reach the canary at every step, whatever its weight.
+    testers: Vec<Match>,
     pub rules: Rules,
 }
 
@@ -49,18 +51,23 @@ impl Default for Rules {
     }
 }
 
-/// One traffic share, how many passing checks it needs, and how it is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who reaches the canary, how many passing checks it needs, and how it is held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Step {
     pub weight: Weight,
-    /// Passing checks that end the step. None at weight 0: no request reaches the canary, so there is nothing to judge.
+    /// Requests that reach the canary in this step whatever its weight, beside the testers' (A/B).
+    pub matches: Vec<Match>,
+    /// The share of the requests that the canary gets a copy of. Not together with `matches`.
+    pub mirror: Option<Weight>,
+    /// Passing checks that end the step. None where no request reaches the canary: there is nothing to judge.
     pub checks: u32,
     pub hold: Hold,
 }
 
 /// What else a step waits for, once its checks have passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Hold {
+    #[default]
     None,
     /// The weight stays for at least this long, counted from when it took effect.
     For(TimeDelta),
@@ -94,8 +101,16 @@ pub enum PlanError {
         weight: Weight,
         before: Weight,
     },
-    /// Step `step` (from 1) asks for checks at weight 0.
+    /// Step `step` (from 1) asks for checks where no request reaches the canary.
     ChecksWithoutTraffic {
+        step: usize,
+    },
+    /// Step `step` (from 1) has matches and a mirror.
+    MatchAndMirror {
+        step: usize,
+    },
+    /// Step `step` (from 1) mirrors 0 %.
+    MirrorOfNothing {
         step: usize,
     },
     /// Step `step` (from 1) routes requests to the canary, asks for no check and isn't held.
@@ -118,12 +133,23 @@ impl std::fmt::Display for PlanError {
             Self::ChecksWithoutTraffic { step } => write!(
                 f,
                 "steps[{}].checks: no request reaches the canary at weight 0, so there is nothing to check; \
-                 remove `checks` or give the step a weight",
+                 remove `checks`, give the step a weight, a match or a mirror, or name testers",
+                step - 1
+            ),
+            Self::MatchAndMirror { step } => write!(
+                f,
+                "steps[{}].mirror: together with match nobody could tell whose requests were judged; make them two steps",
+                step - 1
+            ),
+            Self::MirrorOfNothing { step } => write!(
+                f,
+                "steps[{}].mirror.percent: 0 mirrors nothing; 1 to 100, or remove mirror",
                 step - 1
             ),
             Self::Unjudged { step } => write!(
                 f,
-                "steps[{}].checks: 0 checks at a weight above 0 would go on unjudged; ask for 1 or more, or set skipAnalysis",
+                "steps[{}].checks: 0 checks at a weight above 0, with a match or with a mirror would go on unjudged; \
+                 ask for 1 or more, or set skipAnalysis",
                 step - 1
             ),
         }
@@ -141,16 +167,16 @@ impl Plan {
             .map(|weight| Step {
                 weight,
                 checks: u32::from(weight > Weight::ZERO),
-                hold: Hold::None,
+                ..Step::default()
             })
             .collect()
     }
 
-    /// A plan of these steps under these rules.
+    /// A plan of these steps under these rules. `testers` may be empty.
     ///
     /// # Errors
     /// When the steps are empty, fall, or ask for a judgement that can't be made.
-    pub fn new(steps: Vec<Step>, rules: Rules) -> Result<Self, PlanError> {
+    pub fn new(steps: Vec<Step>, testers: Vec<Match>, rules: Rules) -> Result<Self, PlanError> {
         if steps.is_empty() {
             return Err(PlanError::NoSteps);
         }
@@ -159,22 +185,63 @@ impl Plan {
             if step.weight < before {
                 return Err(PlanError::FallingWeight { step: i + 1, weight: step.weight, before });
             }
-            match (step.weight == Weight::ZERO, step.checks == 0) {
-                (true, false) => return Err(PlanError::ChecksWithoutTraffic { step: i + 1 }),
-                (false, true) => return Err(PlanError::Unjudged { step: i + 1 }),
-                (true, true) | (false, false) => before = step.weight,
-            }
+            step.judgeable(i + 1, &testers)?;
+            before = step.weight;
         }
-        Ok(Self { steps, rules })
+        Ok(Self { steps, testers, rules })
     }
 
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 
+    pub fn testers(&self) -> &[Match] {
+        &self.testers
+    }
+
     /// The step at this index; the last one beyond the end.
     pub fn step(&self, index: usize) -> Step {
-        let nothing = Step { weight: Weight::ZERO, checks: 0, hold: Hold::UntilApproved };
-        self.steps.get(index).or(self.steps.last()).copied().unwrap_or(nothing)
+        let nothing = || Step { hold: Hold::UntilApproved, ..Step::default() };
+        self.steps.get(index).or(self.steps.last()).cloned().unwrap_or_else(nothing)
+    }
+
+    /// What the route looks like in the step at this index: testers come first.
+    pub fn shape(&self, index: usize) -> Shape {
+        let step = self.step(index);
+        let mut matches = self.testers.clone();
+        matches.extend(step.matches.into_iter().filter(|m| !self.testers.contains(m)));
+        Shape { weight: step.weight, matches, mirror: step.mirror }
+    }
+}
+
+impl Step {
+    /// The share of the target's replicas that the canary has pods for.
+    pub fn size(&self) -> Weight {
+        // Nobody knows how many requests match.
+        let whole = !self.matches.is_empty();
+        if whole { Weight::FULL } else { self.weight.max(self.mirror.unwrap_or_default()) }
+    }
+
+    /// Something of this step's own brings requests to the canary.
+    fn routes(&self) -> bool {
+        self.weight > Weight::ZERO || !self.matches.is_empty() || self.mirror.is_some()
+    }
+
+    /// `number` counts from 1.
+    fn judgeable(&self, number: usize, testers: &[Match]) -> Result<(), PlanError> {
+        if self.mirror == Some(Weight::ZERO) {
+            return Err(PlanError::MirrorOfNothing { step: number });
+        }
+        if self.mirror.is_some() && !self.matches.is_empty() {
+            return Err(PlanError::MatchAndMirror { step: number });
+        }
+        match (self.routes(), self.checks > 0) {
+            (false, true) if testers.is_empty() => {
+                Err(PlanError::ChecksWithoutTraffic { step: number })
+            }
+            (true, false) => Err(PlanError::Unjudged { step: number }),
+            // Nobody has promised that testers come, so a step of theirs may ask for no check.
+            _ => Ok(()),
+        }
     }
 }

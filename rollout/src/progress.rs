@@ -1,4 +1,4 @@
-//! The steps: pods, then weight, then checks, then holds, then the next step.
+//! The steps: pods, then the route, then checks, then holds, then the next step.
 
 use analysis::{Outcome as Found, Verdict};
 use chrono::{DateTime, Utc};
@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use crate::decide::go_back;
 use crate::{
     Answer, Blind, CanaryPods, Cause, Check, Decision, Hold, Observation, Phase, Plan, Progress,
-    Promotion, PromotionStage, Reason, Request, Run, Stage, Step, Target, Timed, Verb, Weight,
-    Workload,
+    Promotion, PromotionStage, Reason, Request, Run, Shape, Stage, Step, Target, Timed, Verb,
+    Weight, Workload,
 };
 
 /// How long the Service's endpoints may lag behind its selector. Nothing of the canary exists before this has passed, so its
@@ -26,8 +26,9 @@ pub(crate) fn decide(
         return stay(at.clone(), Reason::TargetGone { ready: seen.canary.ready });
     };
     let mut at = at.clone();
-    let go = Go { run, step: run.plan.step(at.step), target, seen, now };
-    if seen.canary.ready == 0 && at.weight > Some(Weight::ZERO) {
+    let (step, shape) = (run.plan.step(at.step), run.plan.shape(at.step));
+    let go = Go { run, step, shape, target, seen, now };
+    if seen.canary.ready == 0 && !at.is_unrouted(&run.plan) {
         return go.fall_back(at);
     }
     if let Some(decision) = suspension(&mut at, seen, now) {
@@ -66,6 +67,8 @@ fn suspension(at: &mut Progress, seen: &Observation, now: DateTime<Utc>) -> Opti
 struct Go<'a> {
     run: &'a Run,
     step: Step,
+    /// What the route looks like in this step.
+    shape: Shape,
     target: &'a Workload,
     seen: &'a Observation,
     now: DateTime<Utc>,
@@ -99,6 +102,7 @@ impl Go<'_> {
                 return stay(at, self.stable_not_ready(self.step.weight));
             }
             at.weight = Some(self.step.weight);
+            at.routed = Some(at.step);
             at.enter(Stage::Shift, self.now);
             let reason = self.shifting(&at);
             return stay(at, reason).at(self.now);
@@ -110,25 +114,28 @@ impl Go<'_> {
 
     fn shift(&self, mut at: Progress) -> Decision {
         let traffic = &self.seen.traffic;
-        if traffic.stored != Some(self.step.weight) || !traffic.accepted {
+        if traffic.stored.as_ref() != Some(&self.shape) || !traffic.accepted {
             at.stage.reached = None;
             let reason = self.shifting(&at);
             return self.in_time(at, reason);
         }
         let reached = *at.stage.reached.get_or_insert(self.now);
         let effective = reached + traffic.settle + self.plan().rules.warm_up;
-        if self.step.weight > Weight::ZERO && self.now < effective {
-            let reason = Reason::WarmingUp { step: number(&at), weight: self.step.weight };
+        let before = at.step.checked_sub(1).map(|before| self.plan().shape(before));
+        // Where no request has reached the canary, and none does now, there is nothing that could settle.
+        let settles = !self.shape.is_nothing() || before.is_some_and(|b| !b.is_nothing());
+        if settles && self.now < effective {
+            let reason = Reason::WarmingUp { step: number(&at), shape: self.shape.clone() };
             return stay(at, reason).at(effective);
         }
-        let effective = if self.step.weight > Weight::ZERO { effective } else { reached };
+        let effective = if settles { effective } else { reached };
         let next = effective + self.plan().rules.interval;
         at.enter(Stage::Check(Check { effective, next, approved: false }), self.now);
         self.complete(at, None)
     }
 
     fn check(&self, mut at: Progress, mut check: Check, request: Option<&Request>) -> Decision {
-        if self.seen.traffic.stored != Some(self.step.weight) {
+        if self.seen.traffic.stored.as_ref() != Some(&self.shape) {
             // Somebody else has rewritten the route. What was measured since is of no use.
             at.enter(Stage::Shift, self.now);
             return self.shift(at);
@@ -209,7 +216,7 @@ impl Go<'_> {
         stay(at, Reason::CheckFailed { step, failures, threshold, sentence }).at(next)
     }
 
-    /// Silence neither passes nor fails: the weight stays where it is, until the deadline does what the plan says.
+    /// Silence neither passes nor fails: the route stays as it is, until the deadline does what the plan says.
     fn blind(
         &self,
         mut at: Progress,
@@ -217,6 +224,10 @@ impl Go<'_> {
         outcome: &'static str,
         sentence: String,
     ) -> Decision {
+        if !self.expects_requests(&at) {
+            at.blind_since = None;
+            return self.complete(at, None);
+        }
         let since = *at.blind_since.get_or_insert(self.now);
         let policy = self.plan().rules.no_data;
         let over = self.now >= since + policy.deadline;
@@ -233,11 +244,17 @@ impl Go<'_> {
         }
     }
 
+    /// Whether silence is news. Where only requests that match reach the canary, it isn't once the step has its passes: nobody
+    /// has promised that testers stay until someone approves.
+    fn expects_requests(&self, at: &Progress) -> bool {
+        self.shape.takes_a_share() || at.passes < self.step.checks
+    }
+
     /// On to the next step, if nothing holds this one. `because`: what has just happened, if it is worth saying.
     fn complete(&self, at: Progress, because: Option<Reason>) -> Decision {
         let Some(check) = check_of(&at) else { return stay(at, Reason::Releasing) };
         let step = number(&at);
-        let weight = self.step.weight;
+        let shape = || self.shape.clone();
         let wait = |reason, at| stay(at, because.clone().unwrap_or(reason));
         if at.passes < self.step.checks {
             let (passes, checks) = (at.passes, self.step.checks);
@@ -246,15 +263,17 @@ impl Go<'_> {
             return if self.now < check.next { decision.at(check.next) } else { decision };
         }
         let checks_go_on = |d: Decision| {
-            if weight > Weight::ZERO && self.now < check.next { d.at(check.next) } else { d }
+            let made = !self.shape.is_nothing();
+            if made && self.now < check.next { d.at(check.next) } else { d }
         };
         let held = match self.step.hold {
             _ if check.approved => None,
             Hold::None => None,
             Hold::For(hold) => (self.now < check.effective + hold).then(|| {
-                (Reason::HeldForTime { step, weight, hold }, Some(check.effective + hold))
+                let reason = Reason::HeldForTime { step, shape: shape(), hold };
+                (reason, Some(check.effective + hold))
             }),
-            Hold::UntilApproved => Some((Reason::AwaitingApproval { step, weight }, None)),
+            Hold::UntilApproved => Some((Reason::AwaitingApproval { step, shape: shape() }, None)),
         };
         if let Some((reason, until)) = held {
             let decision = checks_go_on(wait(reason, at));
@@ -273,8 +292,8 @@ impl Go<'_> {
         if ready < wanted {
             return checks_go_on(stay(at, Reason::CanaryNotReady { ready, wanted }));
         }
-        if !self.stable_carries(weight) {
-            let reason = self.stable_not_ready(weight);
+        if !self.stable_carries(self.step.weight) {
+            let reason = self.stable_not_ready(self.step.weight);
             return checks_go_on(stay(at, reason));
         }
         self.next_step(at, because)
@@ -285,23 +304,23 @@ impl Go<'_> {
         let policy = self.plan().rules.no_data;
         let over = |since| self.now >= since + policy.deadline;
         let regardless = |since| check.approved || (policy.then == Blind::Promote && over(since));
-        at.blind_since.is_some_and(|since| !regardless(since))
+        self.expects_requests(at) && at.blind_since.is_some_and(|since| !regardless(since))
     }
 
     fn next_step(&self, mut at: Progress, because: Option<Reason>) -> Decision {
-        let Some(next) = self.plan().steps().get(at.step + 1) else {
+        if at.step + 1 >= self.plan().steps().len() {
             let decision = self.promote(&at);
             return Decision { reason: because.unwrap_or(decision.reason), ..decision };
-        };
-        let reason =
-            Reason::StepPassed { step: number(&at), weight: self.step.weight, next: next.weight };
+        }
+        let next = self.plan().shape(at.step + 1);
+        let reason = Reason::StepPassed { step: number(&at), shape: self.shape.clone(), next };
         at.step += 1;
         at.passes = 0;
         at.enter(Stage::BringUp, self.now);
         stay(at, because.unwrap_or(reason)).at(self.now)
     }
 
-    /// No canary pod is left: its share goes back to stable at once, and comes again when pods do.
+    /// No canary pod is left: its requests go back to stable at once, testers' too, and come again when pods do.
     fn fall_back(&self, mut at: Progress) -> Decision {
         at.failures += 1;
         let (failures, threshold) = (at.failures, self.threshold());
@@ -310,7 +329,7 @@ impl Go<'_> {
             let sentence = Reason::CanaryLost { failures, threshold, trouble }.to_string();
             return self.back(at, Cause::ChecksFailed { failures, threshold, sentence });
         }
-        at.weight = Some(Weight::ZERO);
+        (at.weight, at.routed) = (Some(Weight::ZERO), None);
         at.enter(Stage::BringUp, self.now);
         stay(at, Reason::CanaryLost { failures, threshold, trouble }).at(self.now)
     }
@@ -328,7 +347,7 @@ impl Go<'_> {
     }
 
     fn wanted(&self) -> u32 {
-        self.step.weight.canary_pods(self.target.replicas)
+        self.step.size().canary_pods(self.target.replicas)
     }
 
     fn threshold(&self) -> u32 {
@@ -348,7 +367,7 @@ impl Go<'_> {
 
     fn shifting(&self, at: &Progress) -> Reason {
         let trouble = self.seen.traffic.trouble.clone();
-        Reason::ShiftingTraffic { step: number(at), weight: self.step.weight, trouble }
+        Reason::ShiftingTraffic { step: number(at), shape: self.shape.clone(), trouble }
     }
 
     /// Always from 100 % on a full-size canary, whatever the plan's last weight was.

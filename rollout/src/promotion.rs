@@ -6,8 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::decide::{ended, go_back, returnable};
 use crate::progress::PIN_SETTLE;
 use crate::{
-    Cause, Decision, Observation, Outcome, Phase, Promotion, PromotionStage, Reason, Run, Target,
-    Timed, Weight, Workload,
+    Cause, Decision, Observation, Outcome, Phase, Promotion, PromotionStage, Reason, Run, Shape,
+    Target, Timed, Weight, Workload,
 };
 
 /// One decision about a run in its promotion, after [`leave`](crate::decide) has found no reason to end it.
@@ -38,8 +38,9 @@ pub(crate) fn decide(
         S::Shift => {
             let step = run.plan.steps().len();
             let trouble = traffic.trouble.clone();
-            let reason = Reason::ShiftingTraffic { step, weight: Weight::FULL, trouble };
-            let so = traffic.stored == Some(Weight::FULL) && traffic.accepted;
+            let everything = Shape::weight(Weight::FULL);
+            let so = traffic.stored.as_ref() == Some(&everything) && traffic.accepted;
+            let reason = Reason::ShiftingTraffic { step, shape: everything, trouble };
             go.when(so, traffic.settle, S::Open, reason)
         }
         S::Open => go.when(seen.pinned.is_none(), settle, S::Roll, Reason::OpeningService),

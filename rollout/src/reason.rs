@@ -2,7 +2,7 @@ use std::fmt;
 
 use chrono::TimeDelta;
 
-use crate::{Cause, Revision, Weight};
+use crate::{Cause, Revision, Shape};
 
 /// Why a decision is what it is: waits included. One of these becomes the condition, the event, the log line, the metric label
 /// and what the command line says that it waits for.
@@ -18,12 +18,12 @@ pub enum Reason {
     },
     ShiftingTraffic {
         step: usize,
-        weight: Weight,
+        shape: Shape,
         trouble: Option<String>,
     },
     WarmingUp {
         step: usize,
-        weight: Weight,
+        shape: Shape,
     },
     /// Between two checks; the last one's sentence, if there was one since the weight changed.
     CheckNotDue {
@@ -69,17 +69,17 @@ pub enum Reason {
     },
     HeldForTime {
         step: usize,
-        weight: Weight,
+        shape: Shape,
         hold: TimeDelta,
     },
     AwaitingApproval {
         step: usize,
-        weight: Weight,
+        shape: Shape,
     },
     StepPassed {
         step: usize,
-        weight: Weight,
-        next: Weight,
+        shape: Shape,
+        next: Shape,
     },
     Suspended,
     // in a promotion
@@ -202,16 +202,15 @@ impl fmt::Display for Reason {
                     also(trouble.as_deref())
                 )
             }
-            Self::ShiftingTraffic { step, weight, trouble } => {
-                write!(
-                    f,
-                    "step {step}: {weight} written, not in effect yet{}",
-                    also(trouble.as_deref())
-                )
+            Self::ShiftingTraffic { step, shape, trouble } => {
+                write!(f, "step {step}: {}, not in effect yet", told(shape, "written"))?;
+                f.write_str(&also(trouble.as_deref()))
             }
-            Self::WarmingUp { step, weight } => {
-                write!(f, "step {step}: {weight} in effect, warming up before anything is measured")
-            }
+            Self::WarmingUp { step, shape } => write!(
+                f,
+                "step {step}: {}, warming up before anything is measured",
+                told(shape, "in effect")
+            ),
             Self::CheckNotDue { step, passes, checks } => {
                 write!(f, "step {step}: {passes} of {checks} checks passed, waiting for the next")
             }
@@ -239,14 +238,23 @@ impl fmt::Display for Reason {
                     "held: stable has {ready} of {wanted} pods ready, which is not the canary's fault"
                 )
             }
-            Self::HeldForTime { step, weight, hold } => {
-                write!(f, "step {step}: stays at {weight} for {}", span(*hold))
+            Self::HeldForTime { step, shape, hold } if shape.is_weight() => {
+                write!(f, "step {step}: stays at {} for {}", shape.weight, span(*hold))
             }
-            Self::AwaitingApproval { step, weight } => {
-                write!(f, "step {step}: waits at {weight} until someone promotes")
+            Self::HeldForTime { step, shape, hold } => {
+                write!(f, "step {step}: {}; stays so for {}", shape.sentence(), span(*hold))
             }
-            Self::StepPassed { step, weight, next } => {
-                write!(f, "step {step} passed at {weight}, next is {next}")
+            Self::AwaitingApproval { step, shape } if shape.is_weight() => {
+                write!(f, "step {step}: waits at {} until someone promotes", shape.weight)
+            }
+            Self::AwaitingApproval { step, shape } => {
+                write!(f, "step {step}: {}; waits until someone promotes", shape.sentence())
+            }
+            Self::StepPassed { step, shape, next } if shape.is_weight() && next.is_weight() => {
+                write!(f, "step {step} passed at {}, next is {}", shape.weight, next.weight)
+            }
+            Self::StepPassed { step, next, .. } => {
+                write!(f, "step {step} passed; next: {}", next.sentence())
             }
             Self::Suspended => f.write_str("suspended: nothing moves until spec.suspend is false"),
             Self::FillingCanary { ready, wanted, trouble } => write!(
@@ -298,6 +306,15 @@ impl fmt::Display for Reason {
             }
             Self::LettingGo => f.write_str("the canary object is being deleted"),
         }
+    }
+}
+
+/// `10 % written`; more than a weight takes a sentence.
+fn told(shape: &Shape, how: &str) -> String {
+    if shape.is_weight() {
+        format!("{} {how}", shape.weight)
+    } else {
+        format!("{}: {how}", shape.sentence())
     }
 }
 

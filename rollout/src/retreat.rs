@@ -6,7 +6,7 @@ use crate::decide::ended;
 use crate::progress::PIN_SETTLE;
 use crate::{
     Cause, Decision, Observation, Outcome, Phase, Reason, Retreat, RetreatStage, Revision, Run,
-    Target, Timed, Weight, Workload,
+    Shape, Target, Timed, Weight, Workload,
 };
 
 /// How long a rollback waits for the traffic system and the Service to confirm that nothing goes to the canary any more, once the
@@ -114,7 +114,8 @@ impl Go<'_> {
         let give_up = self.at.stage.since + GIVE_UP;
         let pinned = seen.pinned.as_ref() == Some(&self.at.to) || seen.target == Target::Missing;
         let confirmed = seen.traffic.returned() && pinned;
-        let overdue = self.now >= give_up && seen.traffic.stored.is_none_or(|w| w == Weight::ZERO);
+        let gone = seen.traffic.stored.as_ref().is_none_or(Shape::is_nothing);
+        let overdue = self.now >= give_up && gone;
         let reason = Reason::RollingBack { cause: self.at.cause.clone() };
         if !confirmed && !overdue {
             self.at.stage.reached = None;

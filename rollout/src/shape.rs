@@ -48,8 +48,56 @@ impl Shape {
 
     /// No request reaches the canary, nor a copy of one.
     pub fn is_nothing(&self) -> bool {
-        self.weight == Weight::ZERO && self.matches.is_empty() && self.mirror.is_none()
+        self.weight == Weight::ZERO && self.is_weight()
     }
+
+    /// It is told by its weight alone.
+    pub fn is_weight(&self) -> bool {
+        self.matches.is_empty() && self.mirror.is_none()
+    }
+
+    /// A share of everybody's requests reaches the canary, or a copy of a share. Without that, nobody has promised that any
+    /// request comes.
+    pub fn takes_a_share(&self) -> bool {
+        self.weight > Weight::ZERO || self.mirror.is_some()
+    }
+
+    /// As a sentence of its own: who reaches the canary.
+    pub fn sentence(&self) -> String {
+        let kinds = kinds(&self.matches);
+        let served = match (self.weight == Weight::ZERO, self.matches.is_empty()) {
+            (true, true) if self.mirror.is_some() => None,
+            (true, true) => Some("no request goes to the canary".to_owned()),
+            (true, false) => Some(format!("requests with {kinds} go to the canary")),
+            (false, true) => Some(format!("{} of the requests go to the canary", self.weight)),
+            (false, false) => Some(format!(
+                "{} of the requests and those with {kinds} go to the canary",
+                self.weight
+            )),
+        };
+        let mirrored = self.mirror.map(|share| format!("{share} of the requests are mirrored"));
+        served.into_iter().chain(mirrored).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// How many kinds of requests a sentence names, and with how many characters each: it has to fit into an event.
+const NAMED: (usize, usize) = (3, 100);
+
+fn kinds(matches: &[Match]) -> String {
+    let (most, length) = NAMED;
+    let named = matches.iter().take(most).map(|m| {
+        let text = m.to_string();
+        match text.char_indices().nth(length) {
+            Some((end, _)) => format!("{}...", &text[..end]),
+            None => text,
+        }
+    });
+    let mut parts: Vec<_> = named.collect();
+    match matches.len().saturating_sub(most) {
+        0 => {}
+        more => parts.push(format!("{more} more")),
+    }
+    parts.join(" or ")
 }
 
 impl Match {

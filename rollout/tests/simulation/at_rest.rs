@@ -51,14 +51,14 @@ fn at_rest(
     let outcome = failed.map(Outcome::Failed);
     let last = outcome.map(|outcome| Ended { revision: revision("v2"), outcome });
     let decided = rest(last.as_ref(), &seen);
-    let cleaning = [Effect::Split(None), Effect::Canary(None), Effect::Pin(None)];
+    let cleaning = [Effect::Route(None), Effect::Canary(None), Effect::Pin(None)];
     let extra: Vec<_> = decided.effects.into_iter().filter(|e| !cleaning.contains(e)).collect();
     assert_eq!((decided.rest, &extra[..]), (then, effects), "because {}", decided.reason);
 }
 
 #[test]
 fn at_rest_everything_of_ours_is_taken_away_unless_it_may_be_someone_elses() {
-    let cleaning = [Effect::Split(None), Effect::Canary(None), Effect::Pin(None)];
+    let cleaning = [Effect::Route(None), Effect::Canary(None), Effect::Pin(None)];
     let idle = Workload { revision: revision("v1"), paused: false, ..target(4, 0) };
     let clean = Observation { target: Target::Found(idle), ..seen() };
     assert_eq!(rest(None, &clean).effects, cleaning);

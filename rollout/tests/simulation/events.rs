@@ -2,14 +2,14 @@
 
 use proptest::prelude::*;
 use proptest::{collection, option, sample};
-use rollout::{Blind, Hold, NoData, Plan, Request, Rest, Rules, Step, Verb, Weight};
+use rollout::{Blind, Hold, NoData, Plan, Request, Rest, Rules, Shape, Step, Verb};
 
 use analysis::Window;
 
 use crate::clock::secs;
 use crate::deployment::Health;
 use crate::metrics::Metrics;
-use crate::plans::{plan, revision, rules, weight};
+use crate::plans::{header, revision, rules, weight};
 use crate::world::{Route, World};
 
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub(crate) enum Event {
     Health(&'static str, Health),
     KillCanaryPods,
     KillPods(&'static str),
-    WriteRoute(Option<Weight>),
+    WriteRoute(Option<Shape>),
     DeleteRoute,
     RouteNeverAccepted,
     Pin(Option<&'static str>),
@@ -69,7 +69,7 @@ pub(crate) fn hostile() -> impl Strategy<Value = Event> {
         1 => (a_revision(), health()).prop_map(|(r, h)| Event::Health(r, h)),
         1 => Just(Event::KillCanaryPods),
         1 => a_revision().prop_map(Event::KillPods),
-        1 => option::of((0u8..=100).prop_map(weight)).prop_map(Event::WriteRoute),
+        1 => option::of(a_shape()).prop_map(Event::WriteRoute),
         1 => Just(Event::DeleteRoute),
         1 => Just(Event::RouteNeverAccepted),
         1 => option::of(a_revision()).prop_map(Event::Pin),
@@ -87,19 +87,54 @@ pub(crate) fn a_plan() -> impl Strategy<Value = Plan> {
         1 => (0i64..40).prop_map(|s| Hold::For(secs(s))),
         1 => Just(Hold::UntilApproved),
     ];
-    let step = (0u8..=100, 1u32..3, hold);
+    let special = prop_oneof![
+        4 => Just(Special::None),
+        1 => Just(Special::Match),
+        1 => (1u8..=100).prop_map(Special::Mirror),
+    ];
+    let step = (prop_oneof![1 => Just(0u8), 3 => 0u8..=100], special, 0u32..3, hold);
     let blind = prop_oneof![Just(Blind::Rollback), Just(Blind::Hold), Just(Blind::Promote)];
     let judged = (1i64..20, 0i64..10, 0u32..4, blind, prop::bool::weighted(0.1));
-    (collection::vec(step, 1..5), judged).prop_map(|(mut steps, rest)| {
+    let testers = prop::bool::weighted(0.4);
+    (collection::vec(step, 1..5), testers, judged).prop_map(|(mut steps, tested, rest)| {
         steps.sort_by_key(|(percent, ..)| *percent);
-        let steps = steps.into_iter().map(|(percent, checks, hold)| {
-            let checks = if percent > 0 { checks } else { 0 };
-            Step { weight: weight(percent), checks, hold }
+        let steps = steps.into_iter().map(|(percent, special, checks, hold)| {
+            let (matches, mirror) = match special {
+                Special::None => (vec![], None),
+                Special::Match => (vec![header("x-group", "b")], None),
+                Special::Mirror(percent) => (vec![], Some(weight(percent))),
+            };
+            let checks = match (percent > 0 || special != Special::None, tested) {
+                (true, _) => checks.max(1),
+                (false, true) => checks,
+                (false, false) => 0,
+            };
+            Step { weight: weight(percent), matches, mirror, checks, hold }
         });
+        let testers = if tested { vec![header("x-tester", "1")] } else { vec![] };
         let (interval, warm_up, threshold, then, skip_analysis) = rest;
         let no_data = NoData { deadline: secs(30), then };
         let (interval, warm_up) = (secs(interval), secs(warm_up));
-        plan(steps, Rules { interval, warm_up, threshold, no_data, skip_analysis, ..rules() })
+        let rules = Rules { interval, warm_up, threshold, no_data, skip_analysis, ..rules() };
+        Plan::new(steps.collect(), testers, rules).unwrap()
+    })
+}
+
+/// What a step has beside its weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Special {
+    None,
+    Match,
+    Mirror(u8),
+}
+
+fn a_shape() -> impl Strategy<Value = Shape> {
+    let matches = sample::subsequence(vec![header("x-tester", "1"), header("x-group", "b")], 0..=2);
+    let mirror = option::weighted(0.2, (1u8..=100).prop_map(weight));
+    (0u8..=100, matches, mirror).prop_map(|(percent, matches, mirror)| Shape {
+        weight: weight(percent),
+        matches,
+        mirror,
     })
 }
 

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 
 use rollout::{
     Answer, CanaryPods, Observation, Orphan, Outcome, Phase, Pods, Progress, PromotionStage,
-    Request, Rest, RetreatStage, Stage, Target, Verb, Weight, Workload, decide,
+    Request, Rest, RetreatStage, Shape, Stage, Target, Verb, Workload, decide,
 };
 
 use crate::clock::{after, start};
 use crate::given::{asks, checking, found, pods, progress, promotion, retreat, run, seen, target};
 use crate::metrics::Metrics;
-use crate::plans::{revision, weight};
+use crate::plans::{revision, share, weight};
 use crate::transcript::{is_golden, place};
 
 #[test]
@@ -48,50 +48,54 @@ fn every_event_in_every_phase() {
 fn phases() -> Vec<(Phase, Observation)> {
     use PromotionStage as P;
     use RetreatStage as R;
-    let of = |old, new, stored, pinned: Option<&str>, ready| {
+    let of = |old, new, stored: &Shape, pinned: Option<&str>, ready| {
         let mut seen = seen();
         seen.target = Target::Found(target(old, new));
-        (seen.traffic.stored, seen.traffic.accepted) = (stored, false);
+        (seen.traffic.stored, seen.traffic.accepted) = (Some(stored.clone()), false);
         seen.pinned = pinned.map(revision);
         (seen.canary.ready, seen.canary.existing) = (ready, 4);
         seen
     };
-    let (none, half, full) = (Some(Weight::ZERO), Some(weight(50)), Some(Weight::FULL));
+    let (none, half, full) = (share(0), share(50), share(100));
+    let as_written = |mut seen: Observation| {
+        seen.traffic.stored = None;
+        seen
+    };
     let (v1, v2) = (Some("v1"), Some("v2"));
-    let mut checked = of(4, 0, half, v1, 2);
+    let mut checked = of(4, 0, &half, v1, 2);
     checked.traffic.accepted = true;
-    let orphan = Orphan { weight: half, since: start() };
-    let mut gone = of(4, 0, half, None, 2);
+    let orphan = Orphan { weight: Some(weight(50)), since: start() };
+    let mut gone = of(4, 0, &half, None, 2);
     gone.target = Target::Missing;
-    let pin = Progress { step: 0, weight: None, ..progress(Stage::Pin) };
+    let pin = Progress { step: 0, weight: None, routed: None, ..progress(Stage::Pin) };
     let up = Progress { step: 2, ..progress(Stage::BringUp) };
     vec![
-        (Phase::Progressing(pin), of(4, 0, None, None, 0)),
-        (Phase::Progressing(up), of(4, 0, half, v1, 2)),
-        (Phase::Progressing(progress(Stage::Shift)), of(4, 0, none, v1, 2)),
+        (Phase::Progressing(pin), as_written(of(4, 0, &none, None, 0))),
+        (Phase::Progressing(up), of(4, 0, &half, v1, 2)),
+        (Phase::Progressing(progress(Stage::Shift)), of(4, 0, &none, v1, 2)),
         (Phase::Progressing(checking(20, 1, 0)), checked),
-        (promotion(P::Fill), of(4, 0, half, v1, 2)),
-        (promotion(P::Shift), of(4, 0, half, v1, 4)),
-        (promotion(P::Open), of(4, 0, full, v1, 4)),
-        (promotion(P::Roll), of(3, 2, full, None, 4)),
-        (promotion(P::Isolate), of(0, 3, full, None, 4)),
-        (promotion(P::Return), of(0, 4, full, None, 4)),
-        (promotion(P::Exclude), of(0, 4, none, None, 4)),
-        (promotion(P::Remove), of(0, 4, none, v2, 0)),
-        (promotion(P::Release), of(0, 4, none, v2, 0)),
-        (retreat(R::Undo), of(3, 2, half, None, 4)),
+        (promotion(P::Fill), of(4, 0, &half, v1, 2)),
+        (promotion(P::Shift), of(4, 0, &half, v1, 4)),
+        (promotion(P::Open), of(4, 0, &full, v1, 4)),
+        (promotion(P::Roll), of(3, 2, &full, None, 4)),
+        (promotion(P::Isolate), of(0, 3, &full, None, 4)),
+        (promotion(P::Return), of(0, 4, &full, None, 4)),
+        (promotion(P::Exclude), of(0, 4, &none, None, 4)),
+        (promotion(P::Remove), of(0, 4, &none, v2, 0)),
+        (promotion(P::Release), of(0, 4, &none, v2, 0)),
+        (retreat(R::Undo), of(3, 2, &half, None, 4)),
         (retreat(R::Await), {
-            let mut seen = of(4, 0, half, v1, 2);
+            let mut seen = of(4, 0, &half, v1, 2);
             let mut unready = target(4, 0);
             unready.pods.insert(revision("v1"), Pods { ready: 0, available: 0, ..pods(4) });
             seen.target = Target::Found(unready);
             seen
         }),
-        (retreat(R::Back), of(4, 0, half, v1, 2)),
-        (retreat(R::Remove), of(4, 0, none, v1, 0)),
-        (retreat(R::Release), of(4, 0, none, v1, 0)),
+        (retreat(R::Back), of(4, 0, &half, v1, 2)),
+        (retreat(R::Remove), of(4, 0, &none, v1, 0)),
+        (retreat(R::Release), of(4, 0, &none, v1, 0)),
         (Phase::Orphaned(orphan), gone),
-        (Phase::Ended(Outcome::Succeeded), of(0, 4, None, None, 0)),
+        (Phase::Ended(Outcome::Succeeded), as_written(of(0, 4, &none, None, 0))),
     ]
 }
 
@@ -105,7 +109,7 @@ fn events() -> Vec<(&'static str, i64, Change)> {
             change(target);
         }
     }
-    fn accepted(seen: &mut Observation, stored: Option<Weight>) {
+    fn accepted(seen: &mut Observation, stored: Option<Shape>) {
         (seen.traffic.stored, seen.traffic.accepted) = (stored, true);
     }
     vec![
@@ -116,9 +120,9 @@ fn events() -> Vec<(&'static str, i64, Change)> {
         ("canary crashes", 5, |s| {
             s.canary.broken = Some("container shop: OOMKilled".to_owned());
         }),
-        ("route at 0 % accepted", 5, |s| accepted(s, Some(Weight::ZERO))),
-        ("route at 50 % accepted", 5, |s| accepted(s, Some(weight(50)))),
-        ("route at 100 % accepted", 5, |s| accepted(s, Some(Weight::FULL))),
+        ("route at 0 % accepted", 5, |s| accepted(s, Some(share(0)))),
+        ("route at 50 % accepted", 5, |s| accepted(s, Some(share(50)))),
+        ("route at 100 % accepted", 5, |s| accepted(s, Some(share(100)))),
         ("route as written", 5, |s| accepted(s, None)),
         ("service pinned to v1", 5, |s| {
             s.pinned = Some(revision("v1"));

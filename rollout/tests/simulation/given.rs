@@ -11,7 +11,7 @@ use rollout::{
 
 use crate::clock::{after, secs, start};
 use crate::metrics::Metrics;
-use crate::plans::{plan, revision, rules, step, weight};
+use crate::plans::{plan, revision, rules, share, step, weight};
 
 /// 0, 50 with two checks, 100; a check each 10 s, 2 failures end it, a minute for everything else.
 pub(crate) fn run() -> Run {
@@ -45,7 +45,7 @@ pub(crate) fn seen() -> Observation {
             trouble: None,
         },
         traffic: Traffic {
-            stored: Some(weight(50)),
+            stored: Some(share(50)),
             accepted: true,
             trouble: None,
             settle: secs(3),
@@ -86,6 +86,7 @@ pub(crate) fn progress(stage: Stage) -> Progress {
     Progress {
         step: 1,
         weight: Some(weight(50)),
+        routed: Some(1),
         stage: Timed::new(stage, start()),
         passes: 0,
         failures: 0,

@@ -6,7 +6,7 @@ use analysis::Outcome as Found;
 use proptest::prelude::*;
 use rollout::{
     Answer, Blind, Cause, Effect, Hold, Outcome, Phase, Promotion, PromotionStage, RetreatStage,
-    Revision, Run, Stage, Target, Verb, Weight, decide,
+    Revision, Run, Shape, Stage, Target, Verb, Weight, decide,
 };
 
 use crate::deployment::Health;
@@ -61,7 +61,7 @@ proptest! {
         plan in a_plan(), fate in fate(hostile()),
     ) {
         for taken in &lived(plan, &fate).steps {
-            let up = |e: &Effect| matches!(e, Effect::Split(w) if *w > Some(Weight::ZERO));
+            let up = |e: &Effect| matches!(e, Effect::Route(Some(s)) if s.weight > Weight::ZERO);
             let nothing_else = match &taken.seen.target {
                 Target::Found(t) => !t.serves(),
                 Target::Missing => true,
@@ -148,7 +148,7 @@ proptest! {
     ) {
         for taken in lived(plan, &fate).steps.iter().filter(|t| t.before.is_some()) {
             let deleted = taken.changed.contains(&Effect::Canary(None));
-            let routed = taken.seen.traffic.stored > Some(Weight::ZERO);
+            let routed = taken.seen.traffic.stored.as_ref().is_some_and(|s| !s.is_nothing());
             prop_assert!(!deleted || !routed, "{taken:#?}");
         }
     }
@@ -175,6 +175,57 @@ proptest! {
             let rolls = enters(taken, PromotionStage::Roll) && !by_others;
             let starts = taken.changed.iter().any(|e| matches!(e, Effect::Start(_)));
             prop_assert!(!(rolls || starts && !by_others) || taken.seen.pinned.is_none(), "{taken:#?}");
+        }
+    }
+
+    #[test]
+    fn what_is_on_its_way_back_or_over_has_neither_matches_nor_a_mirror(
+        plan in a_plan(), fate in fate(ordinary()),
+    ) {
+        let leaves = |phase: &Option<Phase>| {
+            matches!(phase, None | Some(Phase::RollingBack(_) | Phase::Orphaned(_) | Phase::Ended(_)))
+        };
+        for taken in &lived(plan, &fate).steps {
+            let written = taken.changed.iter().all(|e| !matches!(e, Effect::Route(Some(s)) if !s.is_weight()));
+            prop_assert!(!leaves(&taken.after) || written, "{taken:#?}");
+            let stored = taken.seen.traffic.stored.as_ref().is_none_or(Shape::is_weight);
+            prop_assert!(!leaves(&taken.before) || stored, "{taken:#?}");
+        }
+    }
+
+    #[test]
+    fn matches_and_mirrors_are_written_only_where_a_canary_pod_is_ready(
+        plan in a_plan(), fate in fate(hostile()),
+    ) {
+        for taken in &lived(plan, &fate).steps {
+            let new = |e: &Effect| matches!(e, Effect::Route(Some(s)) if !s.is_weight());
+            let fine = taken.seen.canary.ready > 0 || !taken.changed.iter().any(new);
+            prop_assert!(fine, "{taken:#?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_mirrored_once_it_is_promoted(plan in a_plan(), fate in fate(hostile())) {
+        for taken in &lived(plan, &fate).steps {
+            let Some(phase @ Phase::Promoting(p)) = &taken.after else { continue };
+            let shape = phase.shape(run_of(taken)).unwrap_or_default();
+            prop_assert_eq!(shape.mirror, None);
+            prop_assert!(p.stage.at == PromotionStage::Fill || shape.matches.is_empty(), "{taken:#?}");
+        }
+    }
+
+    #[test]
+    fn in_the_steps_the_route_looks_as_in_this_step_or_the_last_or_has_nothing_beside_0(
+        plan in a_plan(), fate in fate(hostile()),
+    ) {
+        for taken in &lived(plan, &fate).steps {
+            let Some(phase @ Phase::Progressing(p)) = &taken.after else { continue };
+            let run = run_of(taken);
+            let before = p.step.checked_sub(1).map(|i| run.plan.shape(i));
+            let nothing = Some(Shape::default());
+            let shape = phase.shape(run);
+            let allowed = [None, nothing, before, Some(run.plan.shape(p.step))];
+            prop_assert!(allowed.contains(&shape), "{taken:#?}");
         }
     }
 
@@ -269,7 +320,7 @@ proptest! {
         let world = lived(plan, &fate);
         prop_assert_eq!(&world.pinned, &None);
         prop_assert!(world.canary.is_none() && world.going.is_empty());
-        prop_assert_eq!(world.route.as_ref().and_then(|r| r.stored), None);
+        prop_assert_eq!(world.route.as_ref().and_then(|r| r.stored.clone()), None);
         prop_assert_eq!(world.outage(), None);
     }
 

@@ -1,11 +1,11 @@
 //! Each story is a golden file in `golden/`: read those first.
 
-use rollout::{Blind, Hold, NoData, Plan, Rest, Rules, Step, Verb};
+use rollout::{Blind, Effect, Hold, NoData, Plan, Rest, Rules, Step, Verb};
 
 use crate::clock::secs;
 use crate::deployment::Health;
 use crate::metrics::Metrics;
-use crate::plans::{default_plan, plan, revision, rules, step};
+use crate::plans::{default_plan, header, plan, revision, rules, step, tested, weight};
 use crate::transcript::{Story, is_golden, serving};
 use crate::world::World;
 
@@ -431,4 +431,94 @@ fn scaling_in_mid_run_takes_the_canary_along() {
     story.then("scaled to 0", |w| w.deployment.as_mut().unwrap().replicas = 0);
     story.until_over();
     story.ends_without_outage_as("scaled");
+}
+
+fn blue_green() -> Plan {
+    tested([
+        Step { checks: 3, ..step(0) },
+        Step { hold: Hold::UntilApproved, ..step(0) },
+        Step { checks: 5, hold: Hold::For(secs(120)), ..step(100) },
+    ])
+}
+
+/// The weights that the route was given, one after the other, and how many pods stable had then.
+fn writes(story: &Story) -> Vec<(Option<u8>, u32)> {
+    let steps = story.world.steps.iter();
+    let all = steps.flat_map(|taken| taken.changed.iter().map(move |effect| (taken, effect)));
+    all.filter_map(|(taken, effect)| {
+        let rollout::Target::Found(target) = &taken.seen.target else { return None };
+        let Effect::Route(shape) = effect else { return None };
+        let stable = target.of(&revision("v1")).ready;
+        Some((shape.as_ref().map(|s| s.weight.percent()), stable))
+    })
+    .collect()
+}
+
+#[test]
+fn blue_green_is_tested_approved_and_switched_at_once() {
+    let mut story = bumped(blue_green());
+    story.until("step 2 Check");
+    story.then("the testers go home", |w| w.metrics = Metrics::Silent);
+    story.wait(100);
+    story.then("users are there", |w| w.metrics = Metrics::Good);
+    story.asks(Verb::Promote, "");
+    story.until("step 3 Check");
+    story.wait(110);
+    story.until_over();
+    assert_eq!(serving(&story.world), ["v2"]);
+    // Testers' requests, the switch, the end of the testers' rule, and the way back to the target: v1 is whole until it rolls.
+    let expected = [(Some(0), 4), (Some(100), 4), (Some(100), 4), (Some(0), 0), (None, 0)];
+    assert_eq!(writes(&story), expected);
+    story.ends_without_outage_as("blue-green");
+}
+
+#[test]
+fn blue_green_is_switched_back_at_once() {
+    let mut story = bumped(blue_green());
+    story.until("step 2 Check");
+    story.asks(Verb::Promote, "");
+    story.until("step 3 Check");
+    story.wait(70);
+    story.then("v2 begins to fail requests", |w| w.metrics = Metrics::Failing);
+    story.until_over();
+    assert_eq!((serving(&story.world), story.world.rest), (vec!["v1"], Rest::Failed));
+    assert_eq!(writes(&story), [(Some(0), 4), (Some(100), 4), (Some(0), 4), (None, 4)]);
+    story.ends_without_outage_as("blue-green-switched-back");
+}
+
+#[test]
+fn a_and_b_are_compared_on_the_requests_that_match() {
+    let matches = vec![header("x-group", "b")];
+    let mut story = bumped(plan([Step { matches, checks: 4, ..step(0) }], rules()));
+    story.until_over();
+    assert_eq!(serving(&story.world), ["v2"]);
+    story.ends_without_outage_as("a-b");
+}
+
+#[test]
+fn mirrored_requests_are_judged_before_any_user_s() {
+    let mirrored = |percent| Step { mirror: Some(weight(percent)), checks: 2, ..step(0) };
+    let mut story = bumped(plan([mirrored(20), mirrored(100), step(10)], rules()));
+    story.until_over();
+    assert_eq!(serving(&story.world), ["v2"]);
+    story.ends_without_outage_as("mirror");
+}
+
+#[test]
+fn in_a_mix_a_lost_canary_takes_testers_and_matches_back() {
+    let steps = [
+        step(0),
+        Step { mirror: Some(weight(50)), checks: 1, ..step(0) },
+        Step { matches: vec![header("x-group", "b")], checks: 2, ..step(10) },
+        step(50),
+    ];
+    let mut story = bumped(tested(steps));
+    story.until("step 3 Check");
+    story.then("its node goes", |w| w.canary_health = Health::NeverReady);
+    story.wait(20);
+    story.then("there is room again", |w| w.canary_health = Health::ReadyAfter(3));
+    story.until_over();
+    assert_eq!(serving(&story.world), ["v2"]);
+    // Until its loss is seen, and no longer.
+    story.ends_as("mix-with-canary-lost");
 }

@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use rollout::{Answer, Effect, Phase, Rest, Stage, Verb, Weight};
+use rollout::{Answer, Effect, Match, Phase, Rest, Shape, Stage, Verb};
 
 use crate::clock::{Time, secs, start};
 use crate::plans::revision;
@@ -140,9 +140,11 @@ pub(crate) fn is_golden(name: &str, text: &str) {
 
 fn line(taken: &Taken) -> String {
     let place = place(taken.after.as_ref(), taken.rest);
-    let intended = percent(taken.after.as_ref().and_then(Phase::weight));
+    let run = taken.run.as_ref();
+    let intended = taken.after.as_ref().zip(run).and_then(|(phase, run)| phase.shape(run));
+    let intended = short(intended.as_ref());
     let (seen, reason) = (&taken.seen, &taken.reason);
-    let (stored, pods) = (percent(seen.traffic.stored), seen.canary.ready);
+    let (stored, pods) = (short(seen.traffic.stored.as_ref()), seen.canary.ready);
     format!("{place:22} {intended:12} {stored:9} {pods:<5} {}: {reason}", reason.name())
 }
 
@@ -163,16 +165,26 @@ pub(crate) fn place(phase: Option<&Phase>, rest: Rest) -> String {
     }
 }
 
-fn percent(weight: Option<Weight>) -> String {
-    weight.map_or("-".to_owned(), |w| w.to_string())
+/// `10 %`, and `T` where testers reach the canary, `M` where others that match do, `+20 %` where 20 % are mirrored.
+fn short(shape: Option<&Shape>) -> String {
+    let Some(shape) = shape else { return "-".to_owned() };
+    let (testers, others): (Vec<_>, Vec<_>) = shape.matches.iter().partition(|m| is_tester(m));
+    let mut text = shape.weight.to_string();
+    text += if testers.is_empty() { "" } else { " T" };
+    text += if others.is_empty() { "" } else { " M" };
+    shape.mirror.map_or(text.clone(), |share| format!("{text} +{share}"))
+}
+
+fn is_tester(of: &Match) -> bool {
+    of.conditions().iter().any(|condition| condition.name.contains("tester"))
 }
 
 fn effect(effect: &Effect) -> String {
     match effect {
         Effect::Pin(Some(revision)) => format!("service to {revision}"),
         Effect::Pin(None) => "service as written".to_owned(),
-        Effect::Split(Some(weight)) => format!("route {weight}"),
-        Effect::Split(None) => "route as written".to_owned(),
+        Effect::Route(Some(shape)) => format!("route {shape}"),
+        Effect::Route(None) => "route as written".to_owned(),
         Effect::Canary(Some(share)) => format!("canary for {share}"),
         Effect::Canary(None) => "canary deleted".to_owned(),
         Effect::Start(revision) => format!("deployment started at {revision}"),

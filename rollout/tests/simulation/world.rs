@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use analysis::Window;
 use rollout::{
     Answer, CanaryPods, Decision, DueVerdict, Effect, Ended, HeldBy, Observation, Phase, Plan,
-    Reason, Request, Rest, Revision, Run, Target, Traffic, Verb, Weight, decide, rest,
+    Reason, Request, Rest, Revision, Run, Shape, Target, Traffic, Verb, decide, rest,
 };
 
 use crate::clock::{Time, secs, start};
@@ -20,7 +20,7 @@ const GRACE: i64 = 2;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
-    pub(crate) stored: Option<Weight>,
+    pub(crate) stored: Option<Shape>,
     pub(crate) written: Time,
 }
 
@@ -198,7 +198,7 @@ impl World {
                 trouble: waits.then(|| "container shop: readiness probe failed: 503".to_owned()),
             },
             traffic: Traffic {
-                stored: self.route.as_ref().and_then(|r| r.stored),
+                stored: self.route.as_ref().and_then(|r| r.stored.clone()),
                 accepted,
                 trouble: self.route.is_none().then(|| "the route is gone".to_owned()),
                 settle: secs(SETTLE),
@@ -334,8 +334,8 @@ impl World {
         let now = self.now;
         match (effect, &mut self.deployment, &mut self.route) {
             (Effect::Pin(to), _, _) => self.pinned.clone_from(to),
-            (Effect::Split(weight), _, Some(route)) if route.stored != *weight => {
-                *route = Route { stored: *weight, written: now };
+            (Effect::Route(shape), _, Some(route)) if route.stored != *shape => {
+                *route = Route { stored: shape.clone(), written: now };
             }
             (Effect::Canary(Some(share)), _, _) => {
                 let desired = share.of(self.last_replicas).max(1);
@@ -355,7 +355,7 @@ impl World {
             }
             (Effect::Only(what), Some(d), _) => d.only(what),
             (Effect::Hold, Some(d), _) => d.paused = true,
-            (Effect::Split(_) | Effect::Start(_) | Effect::Only(_) | Effect::Hold, _, _) => {}
+            (Effect::Route(_) | Effect::Start(_) | Effect::Only(_) | Effect::Hold, _, _) => {}
         }
     }
 
@@ -367,13 +367,16 @@ impl World {
             Some(revision) => seen.of(revision).ready,
             None => seen.pods.values().map(|p| p.ready).sum::<u32>() + self.canary_ready(),
         };
-        let weight = self.route.as_ref().and_then(|r| r.stored).unwrap_or_default();
+        let shape = self.route.as_ref().and_then(|r| r.stored.clone()).unwrap_or_default();
+        let weight = shape.weight;
         if behind_service == 0 {
             let routed = weight.rest();
             return Some(format!("the service has no ready pod, nor have {routed} of the route"));
         }
-        let dead = weight > Weight::ZERO && self.canary_ready() == 0;
-        dead.then(|| format!("{weight} of the route go to no ready pod"))
+        // Nobody gets the answers to what is mirrored.
+        let served = Shape { mirror: None, ..shape };
+        let dead = !served.is_nothing() && self.canary_ready() == 0;
+        dead.then(|| format!("{served} of the route go to no ready pod"))
     }
 }
 
