@@ -33,11 +33,12 @@ impl Series {
 
     /// In percent. A code has its own series from the first answer with that code on, so failures
     /// are counted and may be absent: counting successes would find no data where nothing succeeds.
-    /// Without requests it is 0/0, which is not a number.
+    /// Without requests it is 0/0, which is not a number. Where all fail it is 0 and not nearly 0,
+    /// since a number divided by itself is 1.
     pub(super) fn success_rate(&self, range: &str) -> String {
         let all = total(&self.answered, "rate", range);
         let all = if self.answered.len() > 1 { format!("({all})") } else { all };
-        format!("100 - 100 * ({} or vector(0)) / {all}", self.failed.sum("rate", range))
+        format!("100 * (1 - ({} or vector(0)) / {all})", self.failed.sum("rate", range))
     }
 
     /// Milliseconds at `quantile`.

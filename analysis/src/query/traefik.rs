@@ -21,11 +21,18 @@ pub(super) fn route(arm: &ArmContext) -> Series {
     series(arm, &gateway_service(arm))
 }
 
-/// Of a `TraefikService`: its `weighted` entries are `<ns>-<service>-<port>@kubernetescrd`.
+/// Of a `TraefikService`. Its `weighted` entries are `<ns>-<service>-<port>`, or since 3.7 with the
+/// provider's `safeNaming` `<ns>_<traefik service>_wrr_<index>_<ns>_<service>_<port>`.
 pub(super) fn traefik_service(arm: &ArmContext) -> Series {
     let (namespace, service) = (literal(&arm.namespace), literal(&arm.service));
     let port = arm.port_pattern();
-    series(arm, &format!("service=~\"{namespace}-{service}-{port}@kubernetescrd\""))
+    series(
+        arm,
+        &format!(
+            "service=~\"({namespace}-{service}-{port}\
+             |[^@]+_{namespace}_{service}_{port})@kubernetescrd\""
+        ),
+    )
 }
 
 fn series(arm: &ArmContext, service: &str) -> Series {
@@ -44,14 +51,14 @@ fn series(arm: &ArmContext, service: &str) -> Series {
 ///
 /// - from 3.7.6, one for each place where a route names the Service, with the place's index last:
 ///   `httproute-<ns>-<route>-gw-<ns>-<gateway>-ep-<entry point>-<rule>-<hash>-svc-<ns>-<service>-<index>`
-/// - before, one for all routes, with the Service's port last: `<ns>-<service>-http-<port>`, and
-///   `…-grpc-<port>` for a `GRPCRoute`
+/// - before, one for all routes, with the Service's port last: `<ns>-<service>-http-<port>`, and for a
+///   `GRPCRoute` with `grpc` or nothing in its place
 ///
 /// In both the number follows the name at once, so that `checkout` is not `checkout-canary` too.
 fn gateway_service(arm: &ArmContext) -> String {
-    let protocol = match arm.protocol {
-        Protocol::Http => "http",
-        Protocol::Grpc => "grpc",
+    let (kind, protocol) = match arm.protocol {
+        Protocol::Http => ("httproute", "http-"),
+        Protocol::Grpc => ("grpcroute", "(grpc-)?"),
     };
     let namespace = normalize(&arm.namespace);
     let routes: Vec<String> = arm.routes.iter().map(|route| normalize(route)).collect();
@@ -59,8 +66,8 @@ fn gateway_service(arm: &ArmContext) -> String {
     let (backend_namespace, backend) = (literal(&arm.namespace), literal(&arm.service));
     let shared = normalize(&format!("{}-{}", arm.namespace, arm.service));
     format!(
-        "service=~\"({protocol}route-{namespace}-({route})-gw-.+-svc-{backend_namespace}-{backend}-[0-9]+\
-         |{shared}-{protocol}-[0-9]+)@kubernetesgateway\""
+        "service=~\"({kind}-{namespace}-({route})-gw-.+-svc-{backend_namespace}-{backend}-[0-9]+\
+         |{shared}-{protocol}[0-9]+)@kubernetesgateway\""
     )
 }
 
