@@ -13,15 +13,13 @@ use axum::Router;
 use axum::routing::get;
 use chrono::{DateTime, TimeDelta, Utc};
 use providers::metrics::{MetricSource, Prometheus, PrometheusConfig};
-use tests::wait_for;
+use tests::{Plane, wait_for};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
 use crate::SYSTEMS;
-
-const URL: &str = "http://127.0.0.1:9090";
 
 /// All series of a system, with numbers until that moment in milliseconds.
 type Exposition = fn(&str, i64) -> Result<String>;
@@ -92,7 +90,7 @@ impl Server {
             .kill_on_drop(true)
             .spawn()?;
         let config = PrometheusConfig {
-            url: URL.parse()?,
+            url: Plane::Prometheus.url().parse()?,
             timeout: Duration::from_secs(10),
             credentials: None,
         };
