@@ -8,16 +8,14 @@ use std::collections::BTreeMap;
 
 use analysis::{
     Arm, ArmContext, Builtin, Checks, Limit, Metric, MetricKind, PodAddress, Profile, Protocol,
-    Query, Reading, Reporter, Subject, Window, queries,
+    Query, Reading, Reporter, Window, queries,
 };
 use anyhow::{Result, ensure};
-use chrono::TimeDelta;
 use server::{Server, with_prometheus};
 use upstream::{Life, SCRAPE, SCRAPES, Traffic, Upstream};
 
-/// The window of a check: 12 scrapes.
-const WINDOW: TimeDelta = TimeDelta::seconds(60);
-const IN_WINDOW: u32 = 12;
+/// Scrapes in the window of a check, which is a minute.
+const IN_WINDOW: i32 = 12;
 
 /// In the middle of the window: six scrapes see what begins here.
 const MIDDLE: usize = SCRAPES - 6;
@@ -87,11 +85,11 @@ impl Answers<'_> {
 
     /// Requests of all series of a kind in the window, if they were there all the while.
     fn ok(&self) -> f64 {
-        f64::from(IN_WINDOW * self.rates().ok * self.upstream.ok)
+        f64::from(IN_WINDOW) * f64::from(self.rates().ok * self.upstream.ok)
     }
 
     fn failed(&self) -> f64 {
-        f64::from(IN_WINDOW * self.rates().failed * self.upstream.failed)
+        f64::from(IN_WINDOW) * f64::from(self.rates().failed * self.upstream.failed)
     }
 
     fn value(&self, subject: &str) -> Result<f64> {
@@ -239,7 +237,7 @@ async fn ask<'a>(
     protocol: Protocol,
     service: &str,
 ) -> Result<[Answers<'a>; 2]> {
-    let window = Window { start: server.end - WINDOW, end: server.end };
+    let window = Window { start: server.end - SCRAPE * IN_WINDOW, end: server.end };
     let canary = ArmContext { protocol, ..arm(system, service, Arm::Canary) };
     let stable = ArmContext { protocol, ..arm(system, service, Arm::Stable) };
     let asked = queries(profile, &checks(), &canary, Some(&stable), window)?;
@@ -328,11 +326,4 @@ fn neighbours(arm: &ArmContext) -> [ArmContext; 2] {
         ..arm.clone()
     };
     [elsewhere, alike]
-}
-
-/// The subjects of queries are what the answers are kept by.
-#[test]
-fn requests_are_called_requests() {
-    assert_eq!(Subject::Requests.to_string(), "requests");
-    assert_eq!(SCRAPE.num_seconds() * i64::from(IN_WINDOW), WINDOW.num_seconds());
 }

@@ -39,7 +39,7 @@ struct Exposed {
 }
 
 impl Exposed {
-    async fn answer(self) -> String {
+    fn answer(&self) -> String {
         if self.scraped.load(Ordering::Relaxed) { String::new() } else { self.text.to_string() }
     }
 }
@@ -74,7 +74,7 @@ impl Server {
             // All of a scrape is there at once: who sees this sees everything.
             writeln!(text, "told{{system=\"{system}\"}} 1 {}", end.timestamp_millis())?;
             let exposed = Exposed { text: text.into(), scraped: scraped.clone() };
-            router = router.route(&format!("/{system}"), get(move || exposed.clone().answer()));
+            router = router.route(&format!("/{system}"), get(async move || exposed.answer()));
         }
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let target = listener.local_addr()?.to_string();
@@ -107,7 +107,7 @@ impl Server {
             promql: "count(told)".to_owned(),
         };
         let all = SYSTEMS.len();
-        wait_for("every system to be scraped", Duration::from_secs(60), async || {
+        wait_for("every system to be scraped", Duration::from_mins(1), async || {
             let seen = self.source.value(&query, self.end).await?;
             #[expect(clippy::cast_precision_loss, reason = "there are few systems")]
             Ok((seen == Some(all as f64)).then_some(()))
@@ -127,14 +127,14 @@ fn whole_second(time: DateTime<Utc>) -> Result<DateTime<Utc>> {
 }
 
 fn configuration(target: &str) -> String {
-    let mut text =
-        "global: {scrape_interval: 2s, scrape_timeout: 2s}\nscrape_configs:\n".to_owned();
-    for (system, ..) in SYSTEMS {
-        text.push_str(&format!(
-            "- {{job_name: {system}, metrics_path: /{system}, honor_labels: true, static_configs: [{{targets: ['{target}']}}]}}\n"
-        ));
-    }
-    text
+    let jobs = SYSTEMS.iter().map(|(system, ..)| {
+        format!(
+            "- job_name: {system}\n  metrics_path: /{system}\n  honor_labels: true\n  \
+             static_configs: [{{targets: ['{target}']}}]\n"
+        )
+    });
+    let head = "global: {scrape_interval: 2s, scrape_timeout: 2s}\nscrape_configs:\n";
+    head.to_owned() + &jobs.collect::<String>()
 }
 
 /// What an earlier run has left there would be answered, too.
