@@ -1,5 +1,6 @@
 //! From metrics to a verdict, as plain functions over plain data: which queries a check needs
-//! ([`queries`]), and what their answers say about the canary ([`judge`]).
+//! ([`queries`]), and what their answers say about the canary ([`judge`]) and about the split
+//! ([`share`](share())).
 //!
 //! Asking is done elsewhere, by a metric source: nothing here knows a clock, a network or Kubernetes.
 
@@ -7,13 +8,17 @@ mod check;
 mod query;
 mod reading;
 mod sentence;
+mod share;
 mod template;
 mod threshold;
 mod verdict;
 
 pub use check::{Arm, Builtin, Checks, Limit, Metric, MetricKind, Unit, Window};
-pub use query::{ArmContext, PodAddress, Profile, Query, QueryError, Subject, queries};
+pub use query::{
+    ArmContext, PodAddress, Profile, Protocol, Query, QueryError, Reporter, Subject, queries,
+};
 pub use reading::{Reading, Readings};
+pub use share::{Observed, Share, share};
 pub use template::{TemplateError, lint};
 pub use threshold::judge;
 pub use verdict::{MetricVerdict, Outcome, Requests, Verdict};

@@ -1,7 +1,13 @@
 //! Which queries a check needs: the traffic system's own metrics, and the user's templates.
 
+mod cilium;
+mod envoy;
 mod envoy_gateway;
+mod istio;
+mod linkerd;
+mod pods;
 mod promql;
+mod series;
 mod traefik;
 
 use std::fmt;
@@ -9,11 +15,35 @@ use std::fmt;
 use crate::check::{Arm, Builtin, Checks, Metric, MetricKind, Window};
 use crate::template::{self, TemplateError};
 
+pub use istio::Reporter;
+use series::Series;
+
 /// Whose metrics tell the two arms apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
+    /// A Gateway API route through Traefik.
     Traefik,
+    /// A `TraefikService`.
+    TraefikService,
     EnvoyGateway,
+    Contour,
+    Kgateway,
+    /// Proxies with Istio's telemetry.
+    Istio(Reporter),
+    /// An Envoy that istiod configures, without that telemetry.
+    IstioProxy,
+    Linkerd,
+    Cilium,
+    /// No proxy: the pods count for themselves.
+    Pods,
+}
+
+/// What the route carries: it decides which answers are failures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    #[default]
+    Http,
+    Grpc,
 }
 
 /// A pod and where the proxy reaches it, at whichever port.
@@ -31,7 +61,13 @@ pub struct ArmContext {
     pub workload: String,
     /// The Service's name: the backend that the route gives a weight.
     pub service: String,
-    /// The `HTTPRoute`s that split, of this namespace. Empty: any route of the namespace.
+    /// The Service that clients call, and that the route splits: the user's, for both arms.
+    pub apex: String,
+    /// The backend's port as the route names it, which is a number but in a `TraefikService`. Empty:
+    /// any number.
+    pub port: String,
+    pub protocol: Protocol,
+    /// The routes that split, of this namespace. Empty: any route of the namespace.
     pub routes: Vec<String>,
     /// Every pod that served this arm in the window, in any order.
     pub pods: Vec<PodAddress>,
@@ -90,7 +126,7 @@ pub fn queries(
         all.push(Query {
             subject: Subject::Requests,
             arm,
-            promql: requests(profile, context, &range),
+            promql: profile.series(context).requests(&range),
         });
     }
     for metric in &checks.metrics {
@@ -107,37 +143,49 @@ pub fn queries(
     Ok(all)
 }
 
-fn requests(profile: Profile, arm: &ArmContext, range: &str) -> String {
-    match profile {
-        Profile::Traefik => traefik::requests(arm, range),
-        Profile::EnvoyGateway => envoy_gateway::requests(arm, range),
-    }
-}
-
 fn render(
     profile: Profile,
     metric: &Metric,
     arm: &ArmContext,
     range: &str,
 ) -> Result<String, TemplateError> {
-    let promql = match (&metric.kind, profile) {
-        (MetricKind::Custom { query, variables }, _) => {
-            return template::render(query, arm, range, variables);
+    match &metric.kind {
+        MetricKind::Custom { query, variables } => template::render(query, arm, range, variables),
+        MetricKind::Builtin(Builtin::RequestSuccessRate) => {
+            Ok(profile.series(arm).success_rate(range))
         }
-        (MetricKind::Builtin(Builtin::RequestSuccessRate), Profile::Traefik) => {
-            traefik::success_rate(arm, range)
+        MetricKind::Builtin(Builtin::RequestDuration { quantile }) => {
+            Ok(profile.series(arm).duration(*quantile, range))
         }
-        (MetricKind::Builtin(Builtin::RequestSuccessRate), Profile::EnvoyGateway) => {
-            envoy_gateway::success_rate(arm, range)
+    }
+}
+
+impl Profile {
+    /// Whether an arm is told by its pods, so that [`ArmContext::pods`] is needed.
+    pub fn by_pods(self) -> bool {
+        matches!(self, Self::EnvoyGateway | Self::Pods)
+    }
+
+    fn series(self, arm: &ArmContext) -> Series {
+        match self {
+            Self::Traefik => traefik::route(arm),
+            Self::TraefikService => traefik::traefik_service(arm),
+            Self::EnvoyGateway => envoy_gateway::series(arm),
+            Self::Contour => envoy::contour(arm),
+            Self::Kgateway => envoy::kgateway(arm),
+            Self::Istio(reporter) => istio::series(arm, reporter),
+            Self::IstioProxy => envoy::istio_proxy(arm),
+            Self::Linkerd => linkerd::series(arm),
+            Self::Cilium => cilium::series(arm),
+            Self::Pods => pods::series(arm),
         }
-        (MetricKind::Builtin(Builtin::RequestDuration { quantile }), Profile::Traefik) => {
-            traefik::duration(arm, *quantile, range)
-        }
-        (MetricKind::Builtin(Builtin::RequestDuration { quantile }), Profile::EnvoyGateway) => {
-            envoy_gateway::duration(arm, *quantile, range)
-        }
-    };
-    Ok(promql)
+    }
+}
+
+impl ArmContext {
+    fn port_pattern(&self) -> String {
+        if self.port.is_empty() { "[0-9]+".to_owned() } else { promql::literal(&self.port) }
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use analysis::{
-    ArmContext, Checks, PodAddress, Profile, Reading, Readings, Window, judge, queries,
+    ArmContext, Checks, PodAddress, Profile, Protocol, Reading, Readings, Window, judge, queries,
 };
 use api::{Canary, CanaryRun};
 use chrono::{DateTime, Utc};
@@ -95,6 +95,9 @@ impl Question {
             namespace: world.namespace.clone(),
             workload,
             service: service.to_owned(),
+            apex: world.backends.service.clone(),
+            port: String::new(),
+            protocol: Protocol::Http,
             routes: world.routes.names(),
             pods: vec![],
         };
@@ -128,7 +131,7 @@ impl Question {
     async fn readings(&self, ctx: &Context, window: Window) -> Readings {
         let Some(profile) = self.profile else { return Readings::default() };
         let mut stable = self.stable_arm.clone();
-        if let (Profile::EnvoyGateway, Some(selector)) = (profile, &self.stable_pods) {
+        if let Some(selector) = self.stable_pods.as_ref().filter(|_| profile.by_pods()) {
             let api: Api<Pod> = Api::namespaced(ctx.client.clone(), &stable.namespace);
             match api.list(&ListParams::default().labels(selector)).await {
                 Ok(pods) => stable.pods = addresses(pods.items.iter()),

@@ -1,4 +1,4 @@
-//! Envoy Gateway's metrics for the pods behind an `HTTPRoute`.
+//! Envoy Gateway's metrics for the pods behind a route.
 //!
 //! All backends of a rule are one Envoy cluster, so an arm is told by its pods' addresses, which
 //! needs `telemetry.metrics.enablePerEndpointStats` on the `EnvoyProxy`. Envoy measures no time per
@@ -9,51 +9,38 @@
 //! success; with gRPC the status that 5xx stands for decides), `rq_error` a 5xx, and also a reset,
 //! a time-out, a refused connection and an attempt that it retried. `rq_total` counts attempts that
 //! got a connection: it has no refused ones, and has those still in flight. So requests are
-//! successes and errors, which is also what the rate divides by.
+//! successes and errors, both of which are there from an endpoint's first moment.
 
-use super::ArmContext;
-use super::promql::{any_of, literal, quantile_ms};
+use super::promql::{any_of, literal};
+use super::series::{Counter, Series, selector};
+use super::{ArmContext, Protocol, pods};
 
 const SUCCESS: &str = "envoy_cluster_endpoint_rq_success";
 const ERROR: &str = "envoy_cluster_endpoint_rq_error";
-const DURATION: &str = "http_request_duration_seconds_bucket";
 
-pub(super) fn requests(arm: &ArmContext, range: &str) -> String {
+pub(super) fn series(arm: &ArmContext) -> Series {
     let endpoints = endpoints(arm);
-    format!(
-        "sum(increase({SUCCESS}{{{endpoints}}}[{range}])) \
-         + sum(increase({ERROR}{{{endpoints}}}[{range}]))"
-    )
-}
-
-/// Both counters are there from an endpoint's first moment, so neither is missing for being 0.
-pub(super) fn success_rate(arm: &ArmContext, range: &str) -> String {
-    let endpoints = endpoints(arm);
-    format!(
-        "100 * sum(rate({SUCCESS}{{{endpoints}}}[{range}])) \
-         / (sum(rate({SUCCESS}{{{endpoints}}}[{range}])) \
-         + sum(rate({ERROR}{{{endpoints}}}[{range}])))"
-    )
-}
-
-pub(super) fn duration(arm: &ArmContext, quantile: f64, range: &str) -> String {
-    let selector = format!(
-        "namespace=\"{}\",pod=~\"{}\"",
-        arm.namespace,
-        any_of(arm.pods.iter().map(|pod| &pod.name))
-    );
-    quantile_ms(quantile, DURATION, &selector, range)
+    let of = |name| Counter::of(selector(name, &endpoints));
+    Series {
+        answered: vec![of(SUCCESS), of(ERROR)],
+        failed: of(ERROR),
+        durations: pods::durations(arm),
+    }
 }
 
 /// The cluster's name keeps apart what else has had an address, here or in another Kubernetes
 /// cluster that the same Prometheus watches. It is the route's, or the Service's own where Envoy
 /// Gateway is told to share clusters between routes.
 fn endpoints(arm: &ArmContext) -> String {
+    let kind = match arm.protocol {
+        Protocol::Http => "httproute",
+        Protocol::Grpc => "grpcroute",
+    };
     let namespace = literal(&arm.namespace);
     let route = if arm.routes.is_empty() { "[^/]+".to_owned() } else { any_of(&arm.routes) };
     let addresses = any_of(arm.pods.iter().map(|pod| address(&pod.ip)));
     format!(
-        "envoy_cluster_name=~\"httproute/{namespace}/({route})/.+|service/{namespace}/{}/.+\",\
+        "envoy_cluster_name=~\"{kind}/{namespace}/({route})/.+|service/{namespace}/{}/.+\",\
          envoy_endpoint_address=~\"({addresses}):[0-9]+\"",
         literal(&arm.service)
     )

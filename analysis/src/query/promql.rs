@@ -2,6 +2,17 @@
 
 use crate::check::Window;
 
+/// gRPC's statuses that are the server's fault, as 5xx is with HTTP: unknown, deadline exceeded,
+/// unimplemented, internal, unavailable and data loss. By number and by name.
+pub(super) const GRPC_FAILURES: [(u8, &str); 6] = [
+    (2, "UNKNOWN"),
+    (4, "DEADLINE_EXCEEDED"),
+    (12, "UNIMPLEMENTED"),
+    (13, "INTERNAL"),
+    (14, "UNAVAILABLE"),
+    (15, "DATA_LOSS"),
+];
+
 /// A label value that no object in Kubernetes can have: an arm without pods matches nothing, where
 /// an empty pattern would match every series that lacks the label.
 const NOBODY: &str = "no pods";
@@ -32,12 +43,4 @@ pub(super) fn literal(text: &str) -> String {
         out.push(c);
     }
     out
-}
-
-/// Milliseconds at `quantile`, from a histogram in seconds.
-pub(super) fn quantile_ms(quantile: f64, histogram: &str, selector: &str, range: &str) -> String {
-    format!(
-        "1000 * histogram_quantile({quantile}, \
-         sum by (le) (rate({histogram}{{{selector}}}[{range}])))"
-    )
 }

@@ -21,6 +21,9 @@ fn canary() -> ArmContext {
         namespace: "shop".into(),
         workload: "checkout-canary".into(),
         service: "checkout-canary".into(),
+        apex: "checkout".into(),
+        port: "80".into(),
+        protocol: Protocol::Http,
         routes: vec!["web".into(), "api.v1".into()],
         pods: vec![pod("checkout-canary-5c9d-x2x4z", "10.0.0.7")],
     }
@@ -66,11 +69,27 @@ fn checks() -> Checks {
 
 #[test]
 fn queries_read_as_in_the_golden_files() {
-    for (profile, file) in
-        [(Profile::Traefik, "traefik.promql"), (Profile::EnvoyGateway, "envoy-gateway.promql")]
-    {
+    for (profile, protocol, file) in [
+        (Profile::Traefik, Protocol::Http, "traefik.promql"),
+        (Profile::Traefik, Protocol::Grpc, "traefik-grpc.promql"),
+        (Profile::TraefikService, Protocol::Http, "traefik-service.promql"),
+        (Profile::EnvoyGateway, Protocol::Http, "envoy-gateway.promql"),
+        (Profile::EnvoyGateway, Protocol::Grpc, "envoy-gateway-grpc.promql"),
+        (Profile::Contour, Protocol::Http, "contour.promql"),
+        (Profile::Kgateway, Protocol::Http, "kgateway.promql"),
+        (Profile::Istio(Reporter::Source), Protocol::Http, "istio-sidecar.promql"),
+        (Profile::Istio(Reporter::Source), Protocol::Grpc, "istio-sidecar-grpc.promql"),
+        (Profile::Istio(Reporter::Waypoint), Protocol::Http, "istio-waypoint.promql"),
+        (Profile::IstioProxy, Protocol::Http, "istio-proxy.promql"),
+        (Profile::Linkerd, Protocol::Http, "linkerd.promql"),
+        (Profile::Linkerd, Protocol::Grpc, "linkerd-grpc.promql"),
+        (Profile::Cilium, Protocol::Http, "cilium.promql"),
+        (Profile::Pods, Protocol::Http, "pods.promql"),
+    ] {
+        let arm = |arm: ArmContext| ArmContext { protocol, ..arm };
+        let (canary, stable) = (arm(canary()), arm(stable()));
         let mut text = String::new();
-        for query in queries(profile, &checks(), &canary(), Some(&stable()), window(30)).unwrap() {
+        for query in queries(profile, &checks(), &canary, Some(&stable), window(30)).unwrap() {
             writeln!(text, "# {} {}\n{}\n", query.arm, query.subject, query.promql).unwrap();
         }
         golden(file, &text);
