@@ -25,7 +25,7 @@ pub use canary::{
 pub use cursor::{Cursor, CursorError};
 pub use parse::{Invalid, Parsed, parse, plan_of};
 pub use run::{CanaryRun, CanaryRunSpec, CanaryRunStatus, Entry, PlanSpec};
-pub use schema::crds;
+pub use schema::{DURATION_PATTERN, crds};
 pub use status::{CanaryStatus, Condition, MetricStatus, RunSummary, TrafficStatus, WaitingFor};
 pub use template::{MetricTemplate, MetricTemplateSpec};
 

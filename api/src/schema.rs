@@ -33,11 +33,14 @@ fn drop_unsigned(schema: &mut JSONSchemaProps) {
     }
 }
 
+/// The pattern of every duration, by which it can be told from other strings.
+pub const DURATION_PATTERN: &str = r"^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$";
+
 /// `1m30s`: what Go's `time.ParseDuration` reads, without a sign.
 pub(crate) fn duration(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
-        "pattern": r"^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$",
+        "pattern": DURATION_PATTERN,
         "minLength": 2,
         "maxLength": 24,
     })

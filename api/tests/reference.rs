@@ -136,7 +136,7 @@ fn kind_of(field: &JSONSchemaProps) -> String {
 }
 
 fn is_duration(field: &JSONSchemaProps) -> bool {
-    field.pattern.as_deref().is_some_and(|pattern| pattern.contains("ns|us|ms"))
+    field.pattern.as_deref() == Some(api::DURATION_PATTERN)
 }
 
 /// Short enough for a table; the fields below an object have their own.

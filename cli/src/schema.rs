@@ -6,7 +6,6 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::core::Duration;
 use serde_json::{Map, Value};
 
-/// What the only pattern there is stands for.
 const DURATION: &str = "a duration is needed, such as 30s, 5m or 1h30m";
 
 /// A field, and what is wrong with it.
@@ -32,7 +31,7 @@ pub(crate) fn check(path: &str, value: &Value, schema: &JSONSchemaProps, faults:
         && !is_a(value, kind)
     {
         let article = if kind.starts_with(['a', 'i', 'o']) { "an" } else { "a" };
-        let what = if schema.pattern.is_some() {
+        let what = if is_duration(schema) {
             DURATION.to_owned()
         } else {
             format!("{article} {kind} is needed")
@@ -122,7 +121,7 @@ fn array(path: &str, items: &[Value], schema: &JSONSchemaProps, faults: &mut Vec
 }
 
 fn string(path: &str, text: &str, schema: &JSONSchemaProps, faults: &mut Vec<Fault>) {
-    if schema.pattern.is_some() {
+    if is_duration(schema) {
         match text.parse::<Duration>() {
             Ok(duration) if !duration.is_negative() && !text.starts_with('+') && text != "0" => {}
             _ => {
@@ -134,6 +133,11 @@ fn string(path: &str, text: &str, schema: &JSONSchemaProps, faults: &mut Vec<Fau
     }
     let count = text.chars().count();
     limits(path, count, "characters", (schema.min_length, schema.max_length), faults);
+}
+
+/// The other patterns are for `parse`, which has words for them.
+fn is_duration(schema: &JSONSchemaProps) -> bool {
+    schema.pattern.as_deref() == Some(api::DURATION_PATTERN)
 }
 
 fn limits(

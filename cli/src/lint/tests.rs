@@ -282,3 +282,39 @@ fn the_port_of_a_route_of_ours_has_to_be_one_of_the_services() {
         ["f.yaml:1:spec.traffic.service.port: 81: service checkout has 80"]
     );
 }
+
+#[test]
+fn who_reaches_the_canary_is_checked_with_its_field() {
+    let testers = "  testers: [{headers: {x-canary: {exact: '1'}}, cookies: {canary: {regex: always|once}}}]\n";
+    spec(&format!("{testers}  steps: [{{weight: 0, checks: 3}}, {{weight: 100}}]"), &[]);
+    spec("  steps: [{weight: 0, match: [{query: {beta: {exact: '1'}}}], checks: 5}]", &[]);
+    spec("  steps: [{weight: 0, mirror: {percent: 20}}]", &[]);
+    spec(
+        "  testers: [{headers: {cookie: {exact: a}}}]",
+        &[
+            "f.yaml:1:spec.testers[0].headers: \"cookie\": cookies have a field of their own; use cookies",
+        ],
+    );
+    spec(
+        "  testers: [{headers: {x: {exakt: a}}}]",
+        &[
+            "f.yaml:1:spec.testers[0].headers.x.exakt: unknown field; did you mean exact?",
+            "f.yaml:1:spec.testers[0].headers.x: a value is either exact or a regex; set one of them",
+        ],
+    );
+    // The numbers are those of the file, also where a step is put in front.
+    spec(
+        &format!(
+            "{testers}  steps: [{{weight: 5}}, {{weight: 5, mirror: {{percent: 5}}, match: [{{}}]}}]"
+        ),
+        &[
+            "f.yaml:1:spec.steps[1].match[0]: without a condition it would be every request; name a header, a cookie or a query parameter",
+        ],
+    );
+    spec(
+        &format!("{testers}  steps: [{{weight: 5}}, {{weight: 50, checks: 0}}]"),
+        &[
+            "f.yaml:1:spec.steps[1].checks: 0 checks at a weight above 0, with a match or with a mirror would go on unjudged; ask for 1 or more, or set skipAnalysis",
+        ],
+    );
+}

@@ -125,6 +125,19 @@ fn a_run_in_its_steps_is_shown_with_what_it_waits_for_first() {
 }
 
 #[test]
+fn who_else_reaches_the_canary_is_shown() {
+    let mut status = progressing();
+    status["traffic"]["matches"] = json!(["header x-canary=1", "cookie group=b"]);
+    status["traffic"]["mirrored"] = json!(20);
+    let mut run = run();
+    let b = json!({"weight": 25, "match": [{"cookies": {"group": {"exact": "b"}}}]});
+    run.spec.plan.steps[2] = serde_json::from_value(b).unwrap();
+    let mirror = json!({"weight": 0, "mirror": {"percent": 20}});
+    run.spec.plan.steps[0] = serde_json::from_value(mirror).unwrap();
+    golden("status-matched-and-mirrored.txt", &screen(&canary(&status), Some(&run)).lines());
+}
+
+#[test]
 fn without_its_run_a_canary_is_shown_all_the_same() {
     golden("status-without-run.txt", &screen(&canary(&progressing()), None).lines());
 }

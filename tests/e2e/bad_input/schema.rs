@@ -19,6 +19,7 @@ fn what_the_schema_can_see_is_refused_by_the_api_server() -> Result<()> {
             }
             json!([metric])
         };
+        let matching = |value: Value| json!([{"headers": {"x-canary": value}}]);
         let refusals = [
             ("steps", json!([{"weight": 50}, {"weight": 10}]), "weights rise from step to step"),
             ("steps", step(101), "should be less than or equal to 100"),
@@ -33,6 +34,36 @@ fn what_the_schema_can_see_is_refused_by_the_api_server() -> Result<()> {
                 json!([{"weight": 0, "checks": 2}]),
                 "no request reaches the canary at weight 0",
             ),
+            (
+                "steps",
+                json!([{"weight": 0, "match": matching(json!({"exact": "1"})), "checks": 0}]),
+                "would go on unjudged; ask for 1 or more, or set skipAnalysis",
+            ),
+            (
+                "steps",
+                json!([{
+                    "weight": 0, "match": matching(json!({"exact": "1"})), "mirror": {"percent": 5},
+                }]),
+                "make them two steps",
+            ),
+            (
+                "steps",
+                json!([{"weight": 0, "mirror": {"percent": 0}}]),
+                "should be greater than or equal to 1",
+            ),
+            ("steps", json!([{"weight": 0, "match": []}]), "should have at least 1 items"),
+            ("testers", json!([{}]), "without a condition it would be every request"),
+            ("testers", json!([{"headers": {}}]), "without a condition it would be every request"),
+            ("testers", matching(json!({})), "either exact or a regex"),
+            ("testers", matching(json!({"exact": "1", "regex": "1"})), "either exact or a regex"),
+            ("testers", matching(json!({"exact": "a\tb"})), "testers[0].headers.x-canary.exact"),
+            ("testers", matching(json!({"exact": "y".repeat(257)})), "may not be more than 256"),
+            (
+                "testers",
+                json!([{"headers": {"cookie": {"exact": "1"}}}]),
+                "cookies have a field of their own; use cookies",
+            ),
+            ("testers", json!([{"headers": {"host": {"exact": "1"}}}]), "match something else"),
             ("steps", json!([{"weight": 10, "hold": {}}]), "set either for or untilApproved: true"),
             (
                 "steps",
