@@ -211,9 +211,9 @@ pub struct Matcher {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 8))]
     pub headers: BTreeMap<String, Pattern>,
-    /// By name.
+    /// By name. One: all cookies of a request come in the same header, and routes match a header once.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8))]
+    #[schemars(extend("maxProperties" = 1))]
     pub cookies: BTreeMap<String, Pattern>,
     /// Parameters of the query, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

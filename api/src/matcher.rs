@@ -22,6 +22,13 @@ pub(crate) fn matches(field: &str, list: &[Matcher]) -> Result<Vec<Match>, Inval
 fn parse(field: &str, matcher: &Matcher) -> Result<Match, Invalid> {
     let Matcher { headers, cookies, query } = matcher;
     let mut conditions = part(&format!("{field}.headers"), Part::Header, headers)?;
+    if cookies.len() > 1 {
+        let why = format!(
+            "{} entries: at most 1, for all cookies come in one header, and routes match a header once",
+            cookies.len()
+        );
+        return Err(invalid(format!("{field}.cookies"), why));
+    }
     conditions.extend(part(&format!("{field}.cookies"), Part::Cookie, cookies)?);
     conditions.extend(part(&format!("{field}.query"), Part::Query, query)?);
     let everybody = "without a condition it would be every request; name a header, a cookie or a query parameter";

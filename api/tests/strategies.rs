@@ -80,6 +80,10 @@ fn what_no_request_can_be_told_by_is_refused_with_its_field() {
             "testers[0].headers: \"x-user\": is there twice",
         ),
         (
+            tester(&json!({"cookies": {"a": one(), "b": one()}})),
+            "testers[0].cookies: 2 entries: at most 1",
+        ),
+        (
             tester(&json!({"cookies": {"a": {"exact": "1;2"}}})),
             "testers[0].cookies.a: \"1;2\": a semicolon",
         ),
