@@ -97,6 +97,8 @@ pub enum Provider {
     /// `HTTPRoute` and `GRPCRoute` of Gateway API, on Gateways of any controller, or on Services of a mesh (Istio ambient, Linkerd,
     /// Cilium).
     GatewayApi,
+    /// No route: the Service itself is pointed at the pods of one revision or the other, so steps have weight 0 or 100.
+    Kubernetes,
 }
 
 impl Provider {
@@ -104,6 +106,7 @@ impl Provider {
     pub fn name(self) -> &'static str {
         match self {
             Self::GatewayApi => "gateway-api",
+            Self::Kubernetes => "kubernetes",
         }
     }
 }

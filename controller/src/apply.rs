@@ -14,6 +14,7 @@ use crate::caches::resource;
 use crate::objects::{Unfit, canary_deployment, canary_service, made, managed_route};
 use crate::record::post;
 use crate::routes::{Route, called, mentions};
+use crate::selector::{Select, Wanted, select};
 use crate::watched::{Template, Workload};
 use crate::world::World;
 
@@ -65,6 +66,10 @@ pub(crate) async fn apply(
     let write = Write { ctx, world };
     for effect in effects {
         match effect {
+            // One write does for both.
+            Effect::Pin(_) | Effect::Route(_) if world.by_selector() => {
+                write.select(&select(&Wanted::of(effects))).await?;
+            }
             Effect::Pin(to) => write.pin(to.as_ref()).await?,
             Effect::Route(shape) => write.route(shape.as_ref()).await?,
             Effect::Canary(None) => write.remove_canary().await?,
@@ -94,19 +99,33 @@ impl Write<'_> {
         Api::namespaced(self.ctx.client.clone(), &self.world.namespace)
     }
 
+    async fn select(&self, select: &Select) -> Result<(), ApplyError> {
+        match select {
+            Select::AsItIs => Ok(()),
+            Select::Target(revision) => self.pin(revision.as_ref()).await,
+            Select::Canary => match self.world.canary_hash() {
+                Some(hash) => self.pin_to(Some(hash)).await,
+                None => Err(ApplyError::Stale { what: "the canary's pods".to_owned() }),
+            },
+        }
+    }
+
     async fn pin(&self, to: Option<&Revision>) -> Result<(), ApplyError> {
-        let Some(service) = &self.world.service else { return Ok(()) };
-        let what = format!("service {}", service.name_any());
-        let hash = match to.map(|revision| (revision, self.world.hash_of(revision))) {
-            None => None,
-            Some((_, Some(hash))) => Some(hash),
+        match to.map(|revision| (revision, self.world.hash_of(revision))) {
+            None => self.pin_to(None).await,
+            Some((_, Some(hash))) => self.pin_to(Some(hash)).await,
             // The target is gone, and its pods with it: nothing to pin to.
-            Some((_, None)) if self.world.target.is_none() => return Ok(()),
+            Some((_, None)) if self.world.target.is_none() => Ok(()),
             Some((revision, None)) => {
                 let what = format!("the ReplicaSet of revision {revision}");
-                return Err(ApplyError::Stale { what });
+                Err(ApplyError::Stale { what })
             }
-        };
+        }
+    }
+
+    async fn pin_to(&self, hash: Option<&str>) -> Result<(), ApplyError> {
+        let Some(service) = &self.world.service else { return Ok(()) };
+        let what = format!("service {}", service.name_any());
         let selected = |s: &Service| {
             let selector = s.spec.as_ref().and_then(|spec| spec.selector.as_ref());
             selector.and_then(|s| s.get(api::POD_TEMPLATE_HASH)).cloned()

@@ -17,6 +17,7 @@ mod record;
 mod replica_sets;
 mod rest;
 mod routes;
+mod selector;
 mod server;
 mod status;
 mod systems;

@@ -165,14 +165,14 @@ fn route_trouble(world: &World) -> Option<String> {
     if let Some(refused) = routes.refused.first() {
         return Some(refused.to_string());
     }
-    if routes.all.is_empty() {
+    if routes.all.is_empty() && !world.by_selector() {
         return match wanted_route(world) {
             Ok(Some(_)) => None,
             Err(unfit) => Some(unfit.to_string()),
             Ok(None) => {
                 let kinds = kinds(world.canary.spec.provider);
                 Some(format!(
-                    "no {kinds} in namespace {} names service {service}; write one, or set spec.traffic.route",
+                    "no {kinds} in namespace {} names service {service}; write one, set spec.traffic.route, or set spec.provider to kubernetes if no proxy routes its requests",
                     world.namespace
                 ))
             }

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use rollout::{
-    Answer, HeldBy, Observation, Outcome, Phase, Reason, Request, Revision, Run, decide,
+    Answer, Effect, HeldBy, Observation, Outcome, Phase, Reason, Request, Revision, Run, decide,
 };
 
 use crate::Context;
@@ -78,7 +78,7 @@ async fn in_run(
     };
     let phase = phase_of(run).map_err(|source| Error::Cursor { run: name.clone(), source })?;
     let (action, asked) = pending(ctx, world, runs, Some(&name));
-    let mut seen = observation(world, None, asked.clone());
+    let mut seen = observation(world, &phase.effects(&frozen), None, asked.clone());
     let due = phase.due_check(&frozen.plan, now);
     seen.verdict = due.and_then(|due| ctx.analyst.verdict(ctx, world, run, &checks, due));
 
@@ -135,6 +135,7 @@ async fn in_run(
         run: Some(run),
         intended: decision.next.shape(&frozen).unwrap_or_default(),
         held_by: held_by(ctx, world, &decision.next).await,
+        traffic: &seen.traffic,
         systems: None,
         state: match &decision.next {
             Phase::Ended(Outcome::Failed(cause)) if cause.condemns() => State::Stalled,
@@ -186,16 +187,19 @@ fn look_again(at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Action {
     }
 }
 
+/// `wanted`: what was asked for before this look.
 pub(crate) fn observation(
     world: &World,
+    wanted: &[Effect],
     blocker: Option<String>,
     request: Option<Request>,
 ) -> Observation {
+    let (pinned, traffic) = world.seen_split(wanted);
     Observation {
         target: world.seen_target(),
         canary: world.seen_canary(),
-        traffic: world.seen_traffic(),
-        pinned: world.pinned(),
+        traffic,
+        pinned,
         verdict: None,
         request,
         blocker,

@@ -75,7 +75,7 @@ pub(crate) async fn at_rest(
         }
     }
     let (action, asked) = pending(ctx, world, runs, None);
-    let mut seen = observation(world, why_not, asked.clone());
+    let mut seen = observation(world, &[], why_not, asked.clone());
     seen.held_by = news.held_by.unwrap_or(seen.held_by);
     let last = runs.last.as_ref().and_then(|run| last_run(run));
     let decision = rest(last.as_ref(), &seen);
@@ -131,7 +131,9 @@ async fn write_rest(
         Rest::Idle | Rest::Succeeded if !proved => Rest::Initializing,
         rest => rest,
     };
+    let (_, traffic) = world.seen_split(&[]);
     let news = News {
+        traffic: &traffic,
         phase: rest_name(rest).to_owned(),
         reason: &decision.reason,
         next_at: None,
@@ -234,7 +236,7 @@ async fn start(
 ///
 /// `ours`: what the canary names isn't looked after by another one.
 async fn let_go(ctx: &Context, world: &World, ours: bool) -> Result<Action, Error> {
-    let seen = observation(world, None, None);
+    let seen = observation(world, &[], None, None);
     let left =
         seen.traffic.stored.is_some() || seen.pinned.is_some() || seen.canary.revision.is_some();
     if ours && left {

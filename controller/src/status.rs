@@ -7,7 +7,7 @@ use api::{Canary, CanaryRun, CanaryStatus, Condition, RunSummary, TrafficStatus,
 use chrono::{DateTime, Utc};
 use kube::ResourceExt;
 use kube::api::Api;
-use rollout::{HeldBy, Reason, Rest, Shape, Weight};
+use rollout::{HeldBy, Reason, Rest, Shape, Traffic, Weight};
 
 use crate::Context;
 use crate::record::{last_check, post, version};
@@ -22,6 +22,7 @@ pub(crate) struct News<'a> {
     /// The run that is on, or the last one.
     pub(crate) run: Option<&'a CanaryRun>,
     pub(crate) intended: Shape,
+    pub(crate) traffic: &'a Traffic,
     pub(crate) held_by: Option<HeldBy>,
     /// The systems behind the routes, if they were asked for.
     pub(crate) systems: Option<Vec<String>>,
@@ -144,7 +145,7 @@ fn status(ctx: &Context, world: &World, before: &CanaryStatus, news: &News<'_>) 
     let run = news.run.map(summary);
     let on = run.as_ref().is_some_and(|run| run.ended_at.is_none());
     let last = news.run.and_then(|run| run.status.as_ref());
-    let seen = world.seen_traffic();
+    let seen = news.traffic;
     let previous = before.traffic.clone().unwrap_or_default();
     CanaryStatus {
         observed_generation: canary.metadata.generation,
@@ -153,7 +154,7 @@ fn status(ctx: &Context, world: &World, before: &CanaryStatus, news: &News<'_>) 
         waiting_for: waiting_for(before, news, canary, now),
         traffic: Some(TrafficStatus {
             intended: news.intended.weight.percent(),
-            stored: seen.stored.unwrap_or_default().weight.percent(),
+            stored: seen.stored.clone().unwrap_or_default().weight.percent(),
             matches: news.intended.matches.iter().map(ToString::to_string).collect(),
             mirrored: news.intended.mirror.map(Weight::percent),
             accepted: seen.accepted,

@@ -20,6 +20,9 @@ pub(crate) async fn behind(
     let parents: BTreeSet<&Parent> =
         world.routes.all.iter().flat_map(|route| &route.parents).collect();
     let mut systems = BTreeSet::new();
+    if world.by_selector() {
+        systems.insert(System::Kubernetes);
+    }
     for parent in parents {
         let system = match parent {
             Parent::Gateway(name) => {

@@ -7,11 +7,12 @@ use api::{Canary, CanaryRun};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{Resource, ResourceExt};
 use providers::traffic::{Backends, Capabilities, Observed, System};
-use rollout::{CanaryPods, Pods, Revision, Target, Traffic, Workload as Seen};
+use rollout::{CanaryPods, Effect, Pods, Revision, Shape, Target, Traffic, Workload as Seen};
 
 use crate::Context;
 use crate::replica_sets::Revised;
 use crate::routes::Routes;
+use crate::selector::{self, Wanted};
 use crate::trouble;
 use crate::watched::Workload;
 
@@ -116,7 +117,41 @@ impl World {
         }
     }
 
-    pub(crate) fn seen_traffic(&self) -> Traffic {
+    /// No route splits: the user's Service is pointed at one revision or the other.
+    pub(crate) fn by_selector(&self) -> bool {
+        self.canary.spec.provider == Some(api::Provider::Kubernetes)
+    }
+
+    /// The hash that the pods of the canary have.
+    pub(crate) fn canary_hash(&self) -> Option<&str> {
+        let labels = self.canary_pods.iter().filter_map(|pod| pod.metadata.labels.as_ref());
+        labels.filter_map(|l| l.get(api::POD_TEMPLATE_HASH)).map(String::as_str).next()
+    }
+
+    /// The hash that the user's Service selects by.
+    pub(crate) fn selected_hash(&self) -> Option<&str> {
+        let selector = self.service.as_ref()?.spec.as_ref()?.selector.as_ref()?;
+        selector.get(api::POD_TEMPLATE_HASH).map(String::as_str)
+    }
+
+    /// The pin of the Service, and what the traffic is, with these effects wanted.
+    pub(crate) fn seen_split(&self, wanted: &[Effect]) -> (Option<Revision>, Traffic) {
+        if !self.by_selector() {
+            return (self.pinned(), self.seen_traffic());
+        }
+        let selected = self.selected_hash();
+        let canary = selected.is_some() && selected == self.canary_hash();
+        let (pinned, weight) = selector::seen(self.pinned(), canary, &Wanted::of(wanted));
+        let traffic = Traffic {
+            stored: weight.map(Shape::weight),
+            accepted: true,
+            trouble: None,
+            settle: self.capabilities.settle,
+        };
+        (pinned, traffic)
+    }
+
+    fn seen_traffic(&self) -> Traffic {
         let read = self.routes.all.iter().map(|route| route.read(&self.backends));
         let settle = self.capabilities.settle;
         match Observed::together(read) {
@@ -134,10 +169,9 @@ impl World {
 
     /// The revision that the user's Service is pinned to. A hash that no ReplicaSet has any more stands for itself.
     pub(crate) fn pinned(&self) -> Option<Revision> {
-        let selector = self.service.as_ref()?.spec.as_ref()?.selector.as_ref()?;
-        let hash = selector.get(api::POD_TEMPLATE_HASH)?;
+        let hash = self.selected_hash()?;
         let known = self.replica_sets.iter().find(|rs| rs.hash == *hash);
-        Some(known.map_or_else(|| Revision::new(hash.clone()), |rs| rs.revision.clone()))
+        Some(known.map_or_else(|| Revision::new(hash), |rs| rs.revision.clone()))
     }
 }
 

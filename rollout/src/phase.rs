@@ -347,10 +347,11 @@ impl Promotion {
         }
     }
 
-    /// Testers stay until everybody gets the canary; nothing else of a step outlives it.
+    /// Whoever reaches the canary by what they send goes on to, until everybody does; nothing else of a step outlives it.
     pub(crate) fn shape(&self, plan: &Plan) -> Option<Shape> {
+        let last = plan.steps().len().saturating_sub(1);
         let matches = match self.stage.at {
-            PromotionStage::Fill => plan.testers().to_vec(),
+            PromotionStage::Fill => plan.shape(last).matches,
             PromotionStage::Shift
             | PromotionStage::Open
             | PromotionStage::Roll

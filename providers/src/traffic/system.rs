@@ -33,6 +33,8 @@ pub enum Parent {
 pub enum System {
     Traefik,
     EnvoyGateway,
+    /// No proxy: the Service's own selector.
+    Kubernetes,
     /// A Gateway's controller that is none of the others, by its `controllerName`.
     Other(String),
 }
@@ -88,7 +90,7 @@ pub enum Verification {
 
 impl System {
     /// All that have a name.
-    pub const KNOWN: [Self; 2] = [Self::Traefik, Self::EnvoyGateway];
+    pub const KNOWN: [Self; 3] = [Self::Traefik, Self::EnvoyGateway, Self::Kubernetes];
 
     /// By the `controllerName` of a Gateway's class.
     pub fn of_gateway(controller_name: &str) -> Self {
@@ -136,6 +138,16 @@ impl System {
                 profile: Some(Profile::EnvoyGateway),
                 ..gateway
             },
+            Self::Kubernetes => Capabilities {
+                // The endpoints follow within 0.1 s; kube-proxy writes its rules anew once a second at most
+                // (`iptables.minSyncPeriod`, the default), longer with thousands of Services.
+                settle: TimeDelta::seconds(3),
+                profile: Some(Profile::Pods),
+                weights: false,
+                matching: Matching::NONE,
+                mirroring: Mirroring::No,
+                verification: Verification::Stored,
+            },
             Self::Other(_) => gateway,
         }
     }
@@ -145,7 +157,7 @@ impl System {
     pub fn tells_generation(&self) -> bool {
         match self {
             Self::Traefik | Self::EnvoyGateway => true,
-            Self::Other(_) => false,
+            Self::Kubernetes | Self::Other(_) => false,
         }
     }
 }
@@ -155,6 +167,7 @@ impl fmt::Display for System {
         f.write_str(match self {
             Self::Traefik => "traefik",
             Self::EnvoyGateway => "envoy-gateway",
+            Self::Kubernetes => "kubernetes",
             Self::Other(name) => name,
         })
     }
