@@ -9,59 +9,53 @@ use kube::Api;
 use kube::api::{
     ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, ValidationDirective,
 };
-use providers::traffic::{Backends, HttpRoute, Observed, SplitBy, TrafficProvider, change, find};
-use rollout::{Shape, Weight};
+use providers::traffic::{
+    Backends, GrpcRoute, HttpRoute, Observed, SplitBy, TrafficProvider, change, find,
+};
+use rollout::{Condition, Match, Part, Pattern, Shape, Weight};
 use serde_json::{Value, json};
 use tests::{App, Cluster, Plane, scenario, wait_for};
 use tokio::sync::OnceCell;
 
 const PLANES: &[Plane] = &[Plane::Traefik, Plane::EnvoyGateway];
 const ENOUGH: Duration = Duration::from_secs(30);
-/// A whole run, with a way back in the middle.
-const SHARES: [Option<u8>; 8] =
-    [Some(0), Some(10), Some(33), Some(99), Some(100), Some(50), Some(0), None];
+const KINDS: [(&dyn TrafficProvider, &str); 2] =
+    [(&HttpRoute, "http-route"), (&GrpcRoute, "grpc-route")];
 
 #[test]
 fn the_server_stores_what_is_rendered_and_no_apply_of_the_owner_changes_it() -> Result<()> {
     scenario(PLANES, async |cluster| {
-        let routes = Routes::of(cluster).await?;
-        for case in
-            ["plain", "another-service", "filters", "weight", "hosts", "two-canaries", "managed"]
-        {
-            let mut written = golden(case)?;
-            written["metadata"]["name"] = json!(case);
-            // Its owner doesn't exist, and would take it along.
-            written["metadata"].as_object_mut().context("metadata")?.remove("ownerReferences");
-            let owners = routes.apply(&written).await?;
-            ensure!(
-                owners["spec"] == written["spec"],
-                "{case}: the golden file has all defaults: {owners}"
-            );
-
-            for share in SHARES {
-                let live = routes.get(case).await?;
-                let wanted = HttpRoute.render(&live, &shop(), shape(share).as_ref());
-                let stored = routes.change(&live, share, SplitBy::Server).await?;
-                same(case, &stored, &wanted)?;
-                let applied = routes.apply(&written).await?;
-                same(case, &applied, &wanted)?;
+        for (provider, folder) in KINDS {
+            let routes = Routes::of(cluster, provider).await?;
+            for (case, mut written) in goldens(folder)? {
+                written["metadata"]["name"] = json!(case);
+                // Its owner doesn't exist, and would take it along.
+                written["metadata"].as_object_mut().context("metadata")?.remove("ownerReferences");
+                let owners = routes.apply(&written).await?;
                 ensure!(
-                    applied["metadata"]["generation"] == stored["metadata"]["generation"],
-                    "{case}"
+                    owners["spec"] == written["spec"],
+                    "{case}: the golden file has all defaults: {owners}"
+                );
+                for shape in run() {
+                    let live = routes.get(&case).await?;
+                    let wanted = provider.render(&live, &shop(), shape.as_ref());
+                    let stored = routes.change(&live, shape.as_ref(), SplitBy::Server).await?;
+                    same(&case, &stored, &wanted)?;
+                    let applied = routes.apply(&written).await?;
+                    same(&case, &applied, &wanted)?;
+                    let generation = |route: &Value| route["metadata"]["generation"].clone();
+                    ensure!(generation(&applied) == generation(&stored), "{case}: {applied}");
+                }
+                let released = routes.get(&case).await?;
+                ensure!(released["spec"] == owners["spec"], "{case}: {released}");
+                let annotations = |route: &Value| route["metadata"]["annotations"].clone();
+                ensure!(annotations(&released) == annotations(&owners), "{case}");
+                let managers = released["metadata"]["managedFields"].to_string();
+                ensure!(
+                    !managers.contains("\"tidegate\""),
+                    "{case}: nothing of ours is left: {managers}"
                 );
             }
-
-            let released = routes.get(case).await?;
-            ensure!(released["spec"] == owners["spec"], "{case}: {released}");
-            ensure!(
-                released["metadata"]["annotations"] == owners["metadata"]["annotations"],
-                "{case}"
-            );
-            let managers = released["metadata"]["managedFields"].to_string();
-            ensure!(
-                !managers.contains("\"tidegate\""),
-                "{case}: nothing of ours is left: {managers}"
-            );
         }
         Ok(())
     })
@@ -90,15 +84,15 @@ fn what_cannot_be_split_is_left_alone_by_both() -> Result<()> {
         ("heavy-by-hand", pair(1_000_000, 1_000_000)),
     ];
     scenario(PLANES, async |cluster| {
-        let routes = Routes::of(cluster).await?;
+        let routes = Routes::of(cluster, &HttpRoute).await?;
         for (case, backends) in &cases {
-            let mut route = golden("plain")?;
+            let mut route = golden("http-route", "plain")?;
             route["metadata"]["name"] = json!(case);
             route["spec"]["rules"][0]["backendRefs"] = backends.clone();
             routes.apply(&route).await?;
             for share in [Some(25), Some(100), Some(0), None] {
                 let live = routes.get(case).await?;
-                let wanted = HttpRoute.render(&live, &shop(), shape(share).as_ref());
+                let wanted = HttpRoute.render(&live, &shop(), weight(share).as_ref());
                 // Also where `change` has nothing to write, because the annotation alone changes nothing.
                 let percent = share.map(|share| share.to_string());
                 let annotation =
@@ -111,25 +105,175 @@ fn what_cannot_be_split_is_left_alone_by_both() -> Result<()> {
 }
 
 #[test]
-fn a_value_that_is_no_share_changes_nothing_and_is_told() -> Result<()> {
+fn a_value_that_is_none_of_ours_changes_nothing_and_is_told() -> Result<()> {
+    let long = "x".repeat(9_000);
+    let wide = format!("header exact x {}", "\u{e4}".repeat(4_097));
+    let many = vec!["header exact x 1"; 40].join("\t");
+    let names: Vec<_> = (0..17).map(|i| format!("header exact x-{i} 1")).collect();
+    let values = [
+        ("split", vec!["", "101", "-1", "007", "ten", "50%", " 5", "5.0", "99999999999999999999"]),
+        ("mirror", vec!["", "0", "101", "-1", "007", "ten", "1 ", "5\n", "99999999999999999999"]),
+        (
+            "match",
+            vec![
+                "",
+                "\n",
+                "\t",
+                " ",
+                "header",
+                "header exact x",
+                "header exact x ",
+                "header exact  1",
+                "header exact x\ty 1",
+                "header exact x: 1",
+                "body exact x 1",
+                "header like x 1",
+                "header exact x 1\t",
+                "header exact x 1\n",
+                "header exact x 1\r\nheader exact x 2\r",
+                "header exact x 1\n\nheader exact y 1",
+                "header exact x 1\theader exact X 2",
+                "query exact x 1\tquery exact X 2",
+                "query exact x 1\tquery exact x 1",
+                "header regex x (\nquery regex y [",
+                "header exact x  1  2 ",
+                "header exact x \"'\\{}$(x)~/\u{0}\u{1F6A6}",
+                "header exact `^$~|' 1",
+                &long,
+                &wide,
+                &many,
+            ],
+        ),
+    ];
+    let name = format!("header exact {} 1", "n".repeat(257));
+    let names = names.join("\t");
+    let more = [("match", vec![name.as_str(), names.as_str()])];
+    // Whatever a route's annotations say is done in every rendering, of no matter which Service.
+    let nobody = Backends::new("demo", "nobody")?;
     scenario(PLANES, async |cluster| {
-        let routes = Routes::of(cluster).await?;
-        let mut route = golden("plain")?;
-        route["metadata"]["name"] = json!("values");
-        routes.apply(&route).await?;
-        for value in ["", "101", "-1", "007", "ten", "50%", " 5", "5.0", "99999999999999999999"] {
-            let annotation =
-                json!({"metadata": {"annotations": {"split.tidegate.dev/shop": value}}});
-            let stored = routes.patch("values", &annotation).await?;
-            ensure!(stored["spec"] == route["spec"], "`{value}`: {stored}");
-            let seen = HttpRoute.read(&stored, &shop());
-            let trouble = seen.trouble.unwrap_or_default();
-            ensure!(trouble.contains(&format!("is `{value}`, need 0 to 100")), "{trouble}");
+        for (provider, folder) in KINDS {
+            let routes = Routes::of(cluster, provider).await?;
+            let mut route = golden(folder, "plain")?;
+            route["metadata"]["name"] = json!("values");
+            let mut live = routes.apply(&route).await?;
+            for (key, values) in values.iter().chain(&more) {
+                for value in values {
+                    let mut said = json!({"split.tidegate.dev/shop": "25"});
+                    said[format!("{key}.tidegate.dev/shop")] = json!(value);
+                    let annotation = json!({"metadata": {"annotations": said}});
+                    let stored = routes.patch("values", &annotation).await;
+                    let stored = stored.with_context(|| format!("{key} `{value}`"))?;
+                    live["metadata"]["annotations"] = stored["metadata"]["annotations"].clone();
+                    let rendered = provider.render(&live, &nobody, None);
+                    same(&format!("{key} `{value}`"), &stored, &rendered)?;
+                    let seen = provider.read(&stored, &shop());
+                    if *key != "match" {
+                        let trouble = seen.trouble.unwrap_or_default();
+                        ensure!(trouble.contains(&format!("is `{value}`, need ")), "{trouble}");
+                    }
+                    live = routes.change(&stored, None, SplitBy::Server).await?;
+                    ensure!(live["spec"] == route["spec"], "{key} `{value}`: {live}");
+                }
+            }
+        }
+        Ok(())
+    })
+}
 
-            let live = routes.change(&stored, Some(25), SplitBy::Server).await?;
-            let seen = HttpRoute.read(&live, &shop());
-            ensure!(seen.stored == shape(Some(25)), "{seen:?}");
-            routes.change(&live, None, SplitBy::Server).await?;
+#[test]
+fn a_route_at_the_limits_is_split_and_never_costs_more_than_the_server_allows() -> Result<()> {
+    let header = |i: usize| json!({"type": "Exact", "name": format!("X-Owner-{i}"), "value": "1"});
+    let query = |i: usize| json!({"type": "Exact", "name": format!("q{i}"), "value": "1"});
+    let matches = |n: usize, headers: usize, queries: usize| -> Value {
+        let one = |i: usize| {
+            json!({
+                "path": {"type": "PathPrefix", "value": format!("/{i}")},
+                "headers": (0..headers).map(header).collect::<Vec<_>>(),
+                "queryParams": (0..queries).map(query).collect::<Vec<_>>(),
+            })
+        };
+        (0..n).map(one).collect()
+    };
+    let rules = |n: usize, matches: &Value| -> Value {
+        let rule = json!({"matches": matches, "backendRefs": [backend("shop", 1)]});
+        vec![rule; n].into()
+    };
+    let lines = |n: usize, headers: usize, queries: usize| -> Vec<Match> {
+        let conditions = |line: usize| {
+            let all = |part, n: usize| {
+                let name = move |i: usize| match part {
+                    Part::Query => format!("t{i}"),
+                    Part::Header | Part::Cookie => format!("x-tester-{i}"),
+                };
+                (0..n).map(move |i| Condition {
+                    part,
+                    name: name(i),
+                    value: Pattern::Regex(format!("line-{line}")),
+                })
+            };
+            all(Part::Header, headers).chain(all(Part::Query, queries)).collect()
+        };
+        (0..n).filter_map(|line| Match::new(conditions(line))).collect()
+    };
+    let cases = [
+        // Exactly full.
+        ("one-rule-64-matches", rules(1, &matches(64, 0, 0)), lines(1, 1, 0), true),
+        ("one-rule-8-lines", rules(1, &matches(14, 8, 8)), lines(8, 8, 8), true),
+        ("one-rule-15-lines", rules(1, &matches(8, 8, 8)), lines(15, 8, 8), true),
+        ("8-rules", rules(8, &matches(8, 15, 15)), lines(1, 1, 1), true),
+        ("8-rules-wide-lines", rules(8, &matches(8, 1, 1)), lines(1, 15, 15), true),
+        // One too many: split all the same, without testers.
+        ("one-match-too-many", rules(1, &matches(15, 8, 8)), lines(8, 1, 0), false),
+        ("one-rule-too-many", rules(2, &matches(1, 0, 0)), lines(8, 1, 0), false),
+        ("one-header-too-many", rules(1, &matches(8, 16, 0)), lines(1, 1, 0), false),
+        ("full", rules(16, &matches(8, 8, 8)), lines(8, 8, 2), false),
+        ("two-full-rules", rules(2, &matches(64, 8, 8)), lines(8, 8, 2), false),
+    ];
+    scenario(PLANES, async |cluster| {
+        let routes = Routes::of(cluster, &HttpRoute).await?;
+        for (case, rules, matches, fits) in cases {
+            let mut route = golden("http-route", "plain")?;
+            route["metadata"]["name"] = json!(case);
+            route["spec"]["rules"] = rules;
+            let mut live = routes.apply(&route).await?;
+            let shape = Shape { matches, mirror: Weight::new(100), ..at(50) };
+            let obstacle = HttpRoute.obstacle(&live, &shop(), &shape);
+            ensure!(obstacle.is_none() == fits, "{case}: {obstacle:?}");
+            for shape in [Some(&shape), Some(&at(0)), Some(&shape), None] {
+                let wanted = HttpRoute.render(&live, &shop(), shape);
+                live = routes.change(&live, shape, SplitBy::Server).await?;
+                same(case, &live, &wanted)?;
+                same(case, &routes.apply(&route).await?, &wanted)?;
+                let split = live["spec"]["rules"][0]["backendRefs"].as_array().map(Vec::len);
+                ensure!(split == Some(if shape.is_some() { 2 } else { 1 }), "{case}: {live}");
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn two_services_of_a_route_have_their_own_testers_and_go_one_by_one() -> Result<()> {
+    scenario(PLANES, async |cluster| {
+        let routes = Routes::of(cluster, &HttpRoute).await?;
+        let (shop, cart) = (shop(), Backends::new("demo", "cart")?);
+        let mut route = golden("http-route", "two-canaries")?;
+        route["metadata"]["name"] = json!("both");
+        let mut live = routes.apply(&route).await?;
+        let testers = Shape { mirror: Weight::new(5), ..testers(20) };
+        let steps = [
+            (&cart, Some(&testers)),
+            (&shop, Some(&testers)),
+            (&cart, Some(&at(10))),
+            (&cart, None),
+            (&shop, None),
+        ];
+        for (i, (backends, shape)) in steps.into_iter().enumerate() {
+            let wanted = HttpRoute.render(&live, backends, shape);
+            let patch = at_once(&HttpRoute, &live, backends, shape, SplitBy::Server);
+            live = routes.patch("both", &patch).await?;
+            same(&format!("step {i}"), &live, &wanted)?;
+            ensure!(HttpRoute.stored(&live, backends).shape.as_ref() == shape, "{i}: {live}");
         }
         Ok(())
     })
@@ -139,11 +283,12 @@ fn a_value_that_is_no_share_changes_nothing_and_is_told() -> Result<()> {
 fn a_rule_that_the_owner_adds_in_the_middle_of_a_run_is_split_and_released_with_the_others()
 -> Result<()> {
     scenario(PLANES, async |cluster| {
-        let routes = Routes::of(cluster).await?;
-        let mut route = golden("plain")?;
+        let routes = Routes::of(cluster, &HttpRoute).await?;
+        let mut route = golden("http-route", "plain")?;
         route["metadata"]["name"] = json!("edited");
         let live = routes.apply(&route).await?;
-        routes.change(&live, Some(25), SplitBy::Server).await?;
+        let shape = Shape { mirror: Weight::new(10), ..testers(25) };
+        routes.change(&live, Some(&shape), SplitBy::Server).await?;
 
         route["spec"]["rules"] = json!([
             {"matches": [{"path": {"type": "PathPrefix", "value": "/new"}}], "backendRefs": [backend("shop", 2)]},
@@ -158,8 +303,12 @@ fn a_rule_that_the_owner_adds_in_the_middle_of_a_run_is_split_and_released_with_
             weights(0) == [json!(150), json!(50)] && weights(1) == [json!(75), json!(25)],
             "{live}"
         );
-        ensure!(live["spec"]["rules"][1]["timeouts"]["request"] == "3s", "{live}");
+        let rules = live["spec"]["rules"].as_array().context("rules")?;
+        let edited = rules.iter().filter(|rule| rule["timeouts"]["request"] == "3s");
+        ensure!(edited.count() == 1 + shape.matches.len(), "the testers' as well: {live}");
+        ensure!(rules.len() == 2 + 2 * shape.matches.len(), "{live}");
         ensure!(find(&HttpRoute, [&live], &shop()).refused.is_empty(), "{live}");
+        ensure!(HttpRoute.stored(&live, &shop()).shape == Some(shape), "{live}");
 
         let released = routes.change(&live, None, SplitBy::Server).await?;
         ensure!(released["spec"] == route["spec"], "{released}");
@@ -170,19 +319,21 @@ fn a_rule_that_the_owner_adds_in_the_middle_of_a_run_is_split_and_released_with_
 #[test]
 fn rules_that_are_written_by_ourselves_are_the_same_and_leave_no_trace() -> Result<()> {
     scenario(PLANES, async |cluster| {
-        let routes = Routes::of(cluster).await?;
-        let mut route = golden("another-service")?;
+        let routes = Routes::of(cluster, &HttpRoute).await?;
+        let mut route = golden("http-route", "another-service")?;
         route["metadata"]["name"] = json!("by-us");
         routes.apply(&route).await?;
-        for share in SHARES {
+        for shape in run() {
             let live = routes.get("by-us").await?;
-            let wanted = HttpRoute.render(&live, &shop(), shape(share).as_ref());
-            same("by-us", &routes.change(&live, share, SplitBy::Us).await?, &wanted)?;
+            let wanted = HttpRoute.render(&live, &shop(), shape.as_ref());
+            let stored = routes.change(&live, shape.as_ref(), SplitBy::Us).await?;
+            same("by-us", &stored, &wanted)?;
         }
         let owned = |live: &Value| live["metadata"]["managedFields"].to_string();
         let live = routes.get("by-us").await?;
         ensure!(owned(&live).contains("\"tidegate\""), "{live}");
-        let live = routes.change(&live, None, SplitBy::Us).await?;
+        let patch = change(&HttpRoute, &live, &shop(), None, SplitBy::Us)?;
+        let live = routes.patch("by-us", &patch.context("our name to take out")?).await?;
         ensure!(!owned(&live).contains("\"tidegate\""), "{live}");
         ensure!(change(&HttpRoute, &live, &shop(), None, SplitBy::Us)?.is_none(), "{live}");
 
@@ -207,26 +358,25 @@ fn envoy_gateway_accepts_each_share_and_says_what_is_missing() -> Result<()> {
 }
 
 async fn on_a_gateway(cluster: &Cluster, gateway: Plane, namespace: &str) -> Result<()> {
-    Routes::of(cluster).await?;
+    Routes::of(cluster, &HttpRoute).await?;
     cluster
         .deploy(&App::new("shop", namespace).host(gateway, &format!("{namespace}.test")))
         .await?;
     let (_, name) = gateway.gateway().context("a gateway")?;
     let route = format!("shop-{name}");
-    let routes = Routes { api: api(cluster, namespace) };
+    let routes = Routes { provider: &HttpRoute, api: api(cluster, &HttpRoute, namespace) };
     let backends = Backends::new(namespace, "shop")?;
-    let provider = HttpRoute;
     let until = async |what: &str, so: &dyn Fn(&Observed) -> bool| {
         wait_for(what, ENOUGH, async || {
-            let seen = provider.read(&routes.get(&route).await?, &backends);
+            let seen = HttpRoute.read(&routes.get(&route).await?, &backends);
             ensure!(so(&seen), "seen: {seen:?}");
             Ok(Some(()))
         })
         .await
     };
-    let split = async |share: Option<u8>| {
+    let write = async |share: Option<u8>| {
         let live = routes.get(&route).await?;
-        let patch = change(&provider, &live, &backends, shape(share).as_ref(), SplitBy::Server)?;
+        let patch = change(&HttpRoute, &live, &backends, weight(share).as_ref(), SplitBy::Server)?;
         routes.patch(&route, &patch.context("something to write")?).await
     };
     let told = |seen: &Observed, words: &str| {
@@ -235,9 +385,9 @@ async fn on_a_gateway(cluster: &Cluster, gateway: Plane, namespace: &str) -> Res
     let untroubled = |seen: &Observed| seen.accepted && seen.trouble.is_none();
     until("the route at rest", &|seen| seen.stored.is_none() && untroubled(seen)).await?;
 
-    split(Some(10)).await?;
+    write(Some(10)).await?;
     until("a canary without a Service to be refused", &|seen| {
-        seen.stored == shape(Some(10))
+        seen.stored == weight(Some(10))
             && !seen.accepted
             && told(seen, "ResolvedRefs False BackendNotFound")
     })
@@ -258,33 +408,34 @@ async fn on_a_gateway(cluster: &Cluster, gateway: Plane, namespace: &str) -> Res
 
     for share in [0, 50, 100, 0] {
         // Answered before the gateway can have heard of it.
-        let seen = provider.read(&split(Some(share)).await?, &backends);
-        ensure!(seen.stored == shape(Some(share)) && !seen.accepted, "an old answer: {seen:?}");
+        let seen = HttpRoute.read(&write(Some(share)).await?, &backends);
+        ensure!(seen.stored == weight(Some(share)) && !seen.accepted, "an old answer: {seen:?}");
         until("the share to be accepted", &|seen| seen.accepted).await?;
     }
-    split(None).await?;
+    write(None).await?;
     until("the route at rest again", &|seen| seen.stored.is_none() && untroubled(seen)).await
 }
 
-/// The routes of a namespace, written as the controller writes: strictly, and under its name.
+/// The routes of a kind and a namespace, written as the controller writes: strictly, and under its name.
 struct Routes {
+    provider: &'static dyn TrafficProvider,
     api: Api<DynamicObject>,
 }
 
 impl Routes {
     /// Of the golden files' namespace, with the policy in force.
-    async fn of(cluster: &Cluster) -> Result<Self> {
+    async fn of(cluster: &Cluster, provider: &'static dyn TrafficProvider) -> Result<Self> {
         static READY: OnceCell<()> = OnceCell::const_new();
-        let routes = Self { api: api(cluster, "demo") };
-        READY.get_or_try_init(|| routes.prepare(cluster)).await?;
-        Ok(routes)
+        let probes = Self { provider: &HttpRoute, api: api(cluster, &HttpRoute, "demo") };
+        READY.get_or_try_init(|| probes.prepare(cluster)).await?;
+        Ok(Self { provider, api: api(cluster, provider, "demo") })
     }
 
     async fn prepare(&self, cluster: &Cluster) -> Result<()> {
         cluster.namespace("demo").await?;
         let policy = repository().join("deploy/policies/split.yaml");
         cluster.kubectl(&["apply", "-f", &policy.to_string_lossy()]).await?;
-        let mut probe = golden("plain")?;
+        let mut probe = golden("http-route", "plain")?;
         probe["metadata"]["name"] = json!("probe");
         self.apply(&probe).await?;
         wait_for("the policy to be in force", ENOUGH, async || {
@@ -313,11 +464,10 @@ impl Routes {
         Ok(serde_json::to_value(stored.with_context(|| format!("applying {name}"))?)?)
     }
 
-    async fn change(&self, live: &Value, share: Option<u8>, by: SplitBy) -> Result<Value> {
-        let patch = change(&HttpRoute, live, &shop(), shape(share).as_ref(), by)?;
+    /// All at once, since no gateway will ever accept these routes.
+    async fn change(&self, live: &Value, shape: Option<&Shape>, by: SplitBy) -> Result<Value> {
         let name = live["metadata"]["name"].as_str().context("a name")?;
-        self.patch(name, &patch.with_context(|| format!("nothing to write at {share:?}: {live}"))?)
-            .await
+        self.patch(name, &at_once(self.provider, live, &shop(), shape, by)).await
     }
 
     async fn patch(&self, name: &str, patch: &Value) -> Result<Value> {
@@ -331,19 +481,52 @@ impl Routes {
     }
 }
 
+/// The patch that the controller would write if the gateway had every rule already.
+fn at_once(
+    provider: &dyn TrafficProvider,
+    live: &Value,
+    backends: &Backends,
+    shape: Option<&Shape>,
+    by: SplitBy,
+) -> Value {
+    let wanted = provider.render(live, backends, shape);
+    let annotations = ["split", "match", "mirror"].map(|key| {
+        let key = format!("{key}.tidegate.dev/{}", backends.service);
+        let value = wanted["metadata"]["annotations"][&key].clone();
+        (key, value)
+    });
+    let version = &live["metadata"]["resourceVersion"];
+    let mut patch = json!({"metadata": {"resourceVersion": version}});
+    patch["metadata"]["annotations"] = annotations.into_iter().collect();
+    if by == SplitBy::Us {
+        patch["spec"] = json!({"rules": wanted["spec"]["rules"]});
+    }
+    patch
+}
+
 fn same(case: &str, stored: &Value, wanted: &Value) -> Result<()> {
     let told = |route: &Value| (route["spec"].clone(), route["metadata"]["annotations"].clone());
     ensure!(told(stored) == told(wanted), "{case}: stored {stored}\nrendered {wanted}");
     Ok(())
 }
 
-fn api(cluster: &Cluster, namespace: &str) -> Api<DynamicObject> {
-    let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
+fn api(cluster: &Cluster, provider: &dyn TrafficProvider, namespace: &str) -> Api<DynamicObject> {
+    let kind = provider.kind();
+    let kind = GroupVersionKind::gvk(kind.group, kind.version, kind.kind);
     Api::namespaced_with(cluster.client(), namespace, &ApiResource::from_gvk(&kind))
 }
 
-fn golden(case: &str) -> Result<Value> {
-    let file = repository().join("providers/golden/http-route").join(case).join("route.yaml");
+/// Every golden route of a kind, by its folder.
+fn goldens(folder: &str) -> Result<Vec<(String, Value)>> {
+    let cases = fs::read_dir(repository().join("providers/golden").join(folder))?;
+    let names = cases.map(|case| Ok(case?.file_name().to_string_lossy().into_owned()));
+    names
+        .map(|name: Result<String>| name.and_then(|n| Ok((n.clone(), golden(folder, &n)?))))
+        .collect()
+}
+
+fn golden(folder: &str, case: &str) -> Result<Value> {
+    let file = repository().join("providers/golden").join(folder).join(case).join("route.yaml");
     let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     Ok(serde_norway::from_str(&text)?)
 }
@@ -360,8 +543,39 @@ fn shop() -> Backends {
     }
 }
 
-fn shape(percent: Option<u8>) -> Option<Shape> {
-    percent.and_then(Weight::new).map(Shape::weight)
+/// A whole run, with a way back in the middle, and all that a route can be told on the way.
+fn run() -> Vec<Option<Shape>> {
+    let ten = Weight::new(10);
+    let shapes = [
+        testers(0),
+        Shape { mirror: ten, ..testers(0) },
+        Shape { mirror: ten, ..at(0) },
+        Shape { mirror: Some(Weight::FULL), ..at(10) },
+        at(33),
+        testers(99),
+        Shape { matches: testers(0).matches.into_iter().take(1).collect(), ..at(100) },
+        testers(50),
+        at(0),
+    ];
+    shapes.into_iter().map(Some).chain([None]).collect()
+}
+
+/// With testers of every kind that both kinds of routes can have.
+fn testers(percent: u8) -> Shape {
+    let one = |part, name: &str, value| Condition { part, name: name.to_owned(), value };
+    let exact = |value: &str| Pattern::Exact(value.to_owned());
+    let header = one(Part::Header, "x-tester", Pattern::Regex("a|b \\d+".to_owned()));
+    let cookie = one(Part::Cookie, "can.ary", exact("al;ways~/(1)"));
+    let kinds = [vec![one(Part::Header, "x-beta", exact("1 \"2\""))], vec![header, cookie]];
+    Shape { matches: kinds.into_iter().filter_map(Match::new).collect(), ..at(percent) }
+}
+
+fn at(percent: u8) -> Shape {
+    Shape::weight(Weight::new(percent).unwrap_or_default())
+}
+
+fn weight(percent: Option<u8>) -> Option<Shape> {
+    percent.map(at)
 }
 
 fn backend(name: &str, weight: u32) -> Value {

@@ -40,6 +40,13 @@ impl Requests {
         }
     }
 
+    /// A path or a query: `/?beta=yes`.
+    #[must_use]
+    pub fn path(mut self, path: &str) -> Self {
+        self.url.push_str(path);
+        self
+    }
+
     #[must_use]
     pub fn per_second(mut self, requests: u32) -> Self {
         self.per_second = requests;

@@ -21,11 +21,20 @@ impl Backends {
         service: impl Into<String>,
     ) -> Result<Self, ServiceNameTooLong> {
         let (namespace, service) = (namespace.into(), service.into());
-        let canary = format!("{service}{SUFFIX}");
+        let canary = Self::canary_of(&service);
         if canary.len() > LONGEST {
             return Err(ServiceNameTooLong { namespace, service });
         }
         Ok(Self { namespace, service, canary })
+    }
+
+    pub(super) fn canary_of(service: &str) -> String {
+        format!("{service}{SUFFIX}")
+    }
+
+    /// The inverse of [`canary_of`](Self::canary_of).
+    pub(super) fn service_of(canary: &str) -> Option<&str> {
+        canary.strip_suffix(SUFFIX)
     }
 }
 

@@ -22,6 +22,7 @@ pub struct NeverRead {
 }
 
 /// The merge patch that brings this shape about, or `None` when it is there; a shape of `None` is the object as its owner wrote it.
+/// It may take two writes: `None` as well as long as the second has to wait for the gateway, whose answer makes a new version.
 ///
 /// Carries the `resourceVersion` of `live`, so that it is refused if anything has changed since.
 ///
@@ -34,7 +35,8 @@ pub fn change(
     shape: Option<&Shape>,
     by: SplitBy,
 ) -> Result<Option<Value>, NeverRead> {
-    let wanted = provider.render(live, backends, shape);
+    let on_the_way = shape.and_then(|shape| provider.on_the_way(live, backends, shape));
+    let wanted = on_the_way.unwrap_or_else(|| provider.render(live, backends, shape));
     let traces = traces(live).filter(|_| shape.is_none());
     if wanted == *live && traces.is_none() {
         return Ok(None);
@@ -48,8 +50,8 @@ pub fn change(
         return Ok(Some(json!({ "metadata": metadata })));
     }
     // The first also when it says so already: any write makes the server split what isn't.
-    let annotations = annotations::of(backends, shape).into_iter().filter(|(key, value)| {
-        *key == backends.annotation() || object::annotation(live, key) != value.as_deref()
+    let annotations = annotations::values(&wanted, backends).into_iter().filter(|(key, value)| {
+        *key == backends.annotation() || object::annotation(live, key) != *value
     });
     metadata.insert("annotations".to_owned(), annotations.map(|(k, v)| (k, json!(v))).collect());
     let mut patch = json!({ "metadata": metadata });

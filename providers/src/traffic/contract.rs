@@ -1,6 +1,6 @@
 //! What every traffic provider keeps, whatever its objects look like.
 
-use rollout::{Shape, Weight};
+use rollout::{Condition, Match, Part, Pattern, Shape, Weight};
 use serde_json::{Value, json};
 
 use super::{Backends, NeverRead, SplitBy, TrafficProvider};
@@ -16,74 +16,143 @@ pub(crate) struct Fixture {
 pub(crate) fn keeps(provider: &dyn TrafficProvider, fixtures: &[Fixture]) {
     assert!(!fixtures.is_empty());
     for fixture in fixtures {
-        for share in shares() {
-            a_share_is_absolute(provider, fixture, share);
-            a_release_leaves_what_the_owner_wrote(provider, fixture, share);
-            a_change_makes_what_is_rendered(provider, fixture, share);
-            what_is_stored_is_read(provider, fixture, share);
+        let shapes = all_shapes();
+        for shape in &shapes {
+            a_shape_is_absolute(provider, fixture, shape);
+            a_release_leaves_what_the_owner_wrote(provider, fixture, shape);
+            a_change_makes_what_is_rendered(provider, fixture, shape);
+            what_is_stored_is_read(provider, fixture, shape);
         }
-        nothing_is_written_twice(provider, fixture);
+        any_sequence_ends_as_its_last(provider, fixture, &shapes);
+        nothing_is_written_twice(provider, fixture, &shapes);
         a_change_needs_a_version(provider, fixture);
         an_answer_to_an_older_generation_does_not_count(provider, fixture);
         nothing_unknown_is_fatal(provider, fixture);
     }
 }
 
+/// Shares of every size, and at some of them what else a shape may have.
+fn all_shapes() -> Vec<Shape> {
+    let mut all: Vec<_> = shares().step_by(9).map(Shape::weight).collect();
+    for weight in [Weight::ZERO, share(33), Weight::FULL] {
+        for matches in [vec![], kinds()[..1].to_vec(), kinds()] {
+            for mirror in [None, Some(share(10)), Some(Weight::FULL)] {
+                all.push(Shape { weight, matches: matches.clone(), mirror });
+            }
+        }
+    }
+    all
+}
+
 pub(crate) fn shares() -> impl Iterator<Item = Weight> {
     (0..=100).filter_map(Weight::new)
 }
 
-fn a_share_is_absolute(provider: &dyn TrafficProvider, f: &Fixture, share: Weight) {
-    let at_once = render(provider, f, &f.live, Some(share));
-    for before in [Weight::ZERO, share.rest(), share, Weight::FULL] {
+/// Kinds of requests, one of each sort.
+pub(crate) fn kinds() -> Vec<Match> {
+    let one = |part, name: &str, value| Condition { part, name: name.to_owned(), value };
+    let exact = |value: &str| Pattern::Exact(value.to_owned());
+    let regex = |value: &str| Pattern::Regex(value.to_owned());
+    let kinds = [
+        vec![one(Part::Header, "x-tester", exact("1"))],
+        vec![one(Part::Cookie, "canary", exact("al.ways"))],
+        vec![one(Part::Header, "x-team", regex("a|b")), one(Part::Query, "variant", exact("b b"))],
+    ];
+    kinds.into_iter().filter_map(Match::new).collect()
+}
+
+fn share(percent: u8) -> Weight {
+    Weight::new(percent).expect("a share")
+}
+
+fn a_shape_is_absolute(provider: &dyn TrafficProvider, f: &Fixture, shape: &Shape) {
+    let at_once = render(provider, f, &f.live, Some(shape));
+    let rest = Shape::weight(shape.weight.rest());
+    let all = Shape { matches: kinds(), mirror: Some(share(50)), ..rest.clone() };
+    for before in [&Shape::default(), &rest, &all, shape, &Shape::weight(Weight::FULL)] {
         let first = render(provider, f, &f.live, Some(before));
-        assert_eq!(render(provider, f, &first, Some(share)), at_once, "{} at {before}", f.name);
+        let then = render(provider, f, &first, Some(shape));
+        ends_as(provider, f, &then, &at_once, shape);
     }
+}
+
+/// The same to the last byte, unless kinds of requests of before are parked: then it is the same to all requests.
+fn ends_as(p: &dyn TrafficProvider, f: &Fixture, live: &Value, at_once: &Value, shape: &Shape) {
+    if live.to_string().contains("x-tidegate-parked") {
+        assert_eq!(p.stored(live, &f.backends), p.stored(at_once, &f.backends), "{shape}");
+        assert_eq!(render(p, f, live, Some(shape)), *live, "{}: {shape}", f.name);
+    } else {
+        assert_eq!(live, at_once, "{}: {shape}", f.name);
+    }
+}
+
+/// Forth and back through all of them, without a pause at rest.
+fn any_sequence_ends_as_its_last(provider: &dyn TrafficProvider, f: &Fixture, shapes: &[Shape]) {
+    let mut live = f.live.clone();
+    let sequence: Vec<_> = shapes.iter().chain(shapes.iter().rev().step_by(7)).collect();
+    for shape in &sequence {
+        live = render(provider, f, &live, Some(shape));
+    }
+    let last = sequence.last();
+    let last = last.expect("some shapes");
+    ends_as(provider, f, &live, &render(provider, f, &f.live, Some(last)), last);
+    assert_eq!(render(provider, f, &live, None), f.live, "{}", f.name);
 }
 
 fn a_release_leaves_what_the_owner_wrote(
     provider: &dyn TrafficProvider,
     f: &Fixture,
-    share: Weight,
+    shape: &Shape,
 ) {
-    let split = render(provider, f, &f.live, Some(share));
-    assert_eq!(render(provider, f, &split, None), f.live, "{} at {share}", f.name);
+    let split = render(provider, f, &f.live, Some(shape));
+    assert_eq!(render(provider, f, &split, None), f.live, "{}: {shape}", f.name);
     assert_eq!(render(provider, f, &f.live, None), f.live, "{} was never split", f.name);
 }
 
-/// By ourselves, the patch holds all of it. By the server, it holds an annotation, and nothing that anyone else owns.
-fn a_change_makes_what_is_rendered(provider: &dyn TrafficProvider, f: &Fixture, share: Weight) {
-    let split = render(provider, f, &f.live, Some(share));
-    for (live, share, wanted) in [(&f.live, Some(share), &split), (&split, None, &f.live)] {
-        let patch = change(provider, f, live, share, SplitBy::Us).expect("something changes");
-        assert_eq!(merged(live, &patch), *wanted, "{}: {patch}", f.name);
-
-        let patch = change(provider, f, live, share, SplitBy::Server).expect("something changes");
-        let keys: Vec<_> = patch.as_object().expect("an object").keys().collect();
-        assert_eq!(keys, ["metadata"], "{}: {patch}", f.name);
-        let mut annotated = merged(live, &patch);
-        assert_eq!(annotated["metadata"].take(), wanted["metadata"], "{}: {patch}", f.name);
-        for patch in [&patch, &change(provider, f, live, share, SplitBy::Us).expect("the same")] {
-            let version = &patch["metadata"]["resourceVersion"];
-            assert_eq!(*version, live["metadata"]["resourceVersion"], "{}: {patch}", f.name);
+/// By ourselves, the patch holds all of it. By the server, it holds annotations, and nothing that anyone else owns.
+fn a_change_makes_what_is_rendered(provider: &dyn TrafficProvider, f: &Fixture, shape: &Shape) {
+    let split = render(provider, f, &f.live, Some(shape));
+    for (live, shape, wanted) in [(&f.live, Some(shape), &split), (&split, None, &f.live)] {
+        let patch = change(provider, f, live, shape, SplitBy::Us).expect("something changes");
+        let mut there = merged(live, &patch);
+        // The fixture's gateway accepts whatever comes.
+        if let Some(second) = change(provider, f, &there, shape, SplitBy::Us) {
+            let on_the_way = provider.stored(&there, &f.backends);
+            assert!(on_the_way.shape.is_some_and(|s| s.matches.is_empty()), "{}", f.name);
+            there = merged(&there, &second);
         }
+        assert_eq!(there, *wanted, "{}: {patch}", f.name);
+
+        let server = change(provider, f, live, shape, SplitBy::Server).expect("something changes");
+        let keys: Vec<_> = server.as_object().expect("an object").keys().collect();
+        assert_eq!(keys, ["metadata"], "{}: {server}", f.name);
+        assert_eq!(server["metadata"], patch["metadata"], "{}", f.name);
+        let version = &patch["metadata"]["resourceVersion"];
+        assert_eq!(*version, live["metadata"]["resourceVersion"], "{}: {patch}", f.name);
     }
 }
 
-fn what_is_stored_is_read(provider: &dyn TrafficProvider, f: &Fixture, share: Weight) {
-    let split = render(provider, f, &f.live, Some(share));
+/// A shape without obstacle is there whole; where a part of it is left out, the obstacle says so before, and the trouble after.
+fn what_is_stored_is_read(provider: &dyn TrafficProvider, f: &Fixture, shape: &Shape) {
+    let split = render(provider, f, &f.live, Some(shape));
     let seen = provider.read(&split, &f.backends);
-    let wanted = Some(Shape::weight(share));
-    assert_eq!((seen.stored, seen.accepted, seen.trouble), (wanted, true, None), "{}", f.name);
+    let obstacle = provider.obstacle(&f.live, &f.backends, shape).map(|o| o.to_string());
+    assert_eq!(provider.obstacle(&split, &f.backends, shape).map(|o| o.to_string()), obstacle);
+    assert_eq!((seen.accepted, seen.trouble), (obstacle.is_none(), obstacle), "{}", f.name);
+    if seen.accepted {
+        assert_eq!(seen.stored.as_ref(), Some(shape), "{}", f.name);
+    } else {
+        assert_eq!(seen.stored.map(|s| s.weight), Some(shape.weight), "{}", f.name);
+    }
     let seen = provider.read(&f.live, &f.backends);
     assert_eq!((seen.stored, seen.accepted, seen.trouble), (None, true, None), "{}", f.name);
 }
 
-fn nothing_is_written_twice(provider: &dyn TrafficProvider, f: &Fixture) {
-    for share in shares().map(Some).chain([None]) {
-        let there = render(provider, f, &f.live, share);
+fn nothing_is_written_twice(provider: &dyn TrafficProvider, f: &Fixture, shapes: &[Shape]) {
+    for shape in shapes.iter().map(Some).chain([None]) {
+        let there = render(provider, f, &f.live, shape);
         for by in [SplitBy::Server, SplitBy::Us] {
-            assert_eq!(change(provider, f, &there, share, by), None, "{} at {share:?}", f.name);
+            assert_eq!(change(provider, f, &there, shape, by), None, "{} at {shape:?}", f.name);
         }
     }
 }
@@ -110,16 +179,18 @@ fn an_answer_to_an_older_generation_does_not_count(provider: &dyn TrafficProvide
 fn nothing_unknown_is_fatal(provider: &dyn TrafficProvider, f: &Fixture) {
     let mut pointers = Vec::new();
     collect(&f.live, String::new(), &mut pointers);
+    let whole = Shape { weight: share(50), matches: kinds(), mirror: Some(share(5)) };
     for pointer in pointers {
         for odd in [json!(null), json!("odd"), json!([]), json!([{}]), json!({}), json!(u64::MAX)] {
             let mut live = f.live.clone();
             *live.pointer_mut(&pointer).expect("a place") = odd;
-            for shape in [Some(&Shape::weight(Weight::FULL)), None] {
+            for shape in [Some(&whole), None] {
                 let _ = provider.render(&live, &f.backends, shape);
                 let _ = super::change(provider, &live, &f.backends, shape, SplitBy::Us);
                 let _ = provider.read(&live, &f.backends);
                 let _ = super::find(provider, [&live], &f.backends);
                 let _ = provider.conflicts(&f.live, &[&live], &f.backends);
+                let _ = provider.obstacle(&live, &f.backends, &whole);
                 let _ = provider.services(&live);
             }
         }
@@ -139,19 +210,18 @@ fn collect(value: &Value, at: String, all: &mut Vec<String>) {
     all.push(at);
 }
 
-fn render(p: &dyn TrafficProvider, f: &Fixture, live: &Value, share: Option<Weight>) -> Value {
-    p.render(live, &f.backends, share.map(Shape::weight).as_ref())
+fn render(p: &dyn TrafficProvider, f: &Fixture, live: &Value, shape: Option<&Shape>) -> Value {
+    p.render(live, &f.backends, shape)
 }
 
 fn change(
     p: &dyn TrafficProvider,
     f: &Fixture,
     live: &Value,
-    share: Option<Weight>,
+    shape: Option<&Shape>,
     by: SplitBy,
 ) -> Option<Value> {
-    let shape = share.map(Shape::weight);
-    super::change(p, live, &f.backends, shape.as_ref(), by).expect("a fixture can be changed")
+    super::change(p, live, &f.backends, shape, by).expect("a fixture can be changed")
 }
 
 /// RFC 7386, and what the API server does with an empty map of annotations.

@@ -26,7 +26,7 @@ pub use backends::{Backends, ServiceNameTooLong};
 pub use change::{NeverRead, SplitBy, change};
 pub use conflict::Conflict;
 pub use find::{Found, Refusal, Refused, Route, find};
-pub use http_route::HttpRoute;
+pub use http_route::{GrpcRoute, HttpRoute};
 pub use managed::{GatewayRef, Managed};
 pub use system::{Capabilities, GatewayName, Matching, Mirroring, Parent, System, Verification};
 
@@ -63,6 +63,13 @@ pub trait TrafficProvider: fmt::Debug + Send + Sync {
     ///
     /// A shape that is already there changes nothing, and what can't be split is left alone: a way back never fails for it.
     fn render(&self, live: &Value, backends: &Backends, shape: Option<&Shape>) -> Value;
+
+    /// The object on the way to this shape, where requests would be lost if it were there at once; `None`: they aren't.
+    ///
+    /// To be asked with each version of the object that is read. Nothing that takes requests from the canary waits for it.
+    fn on_the_way(&self, _live: &Value, _backends: &Backends, _shape: &Shape) -> Option<Value> {
+        None
+    }
 
     /// The canary's part in the object, whatever the annotations say.
     fn stored(&self, live: &Value, backends: &Backends) -> Stored;
@@ -112,7 +119,7 @@ impl RouteKind {
 }
 
 /// Every kind of route that can be split, in the order in which they are looked for.
-pub const KINDS: [&dyn TrafficProvider; 1] = [&HttpRoute];
+pub const KINDS: [&dyn TrafficProvider; 2] = [&HttpRoute, &GrpcRoute];
 
 /// The canary's part in a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -128,7 +128,7 @@ impl System {
                 // (`providersThrottleDuration`, the default): a write 0.3 s after another took 2 s, 5 times of 5 (3.7.13).
                 settle: TimeDelta::seconds(3),
                 profile: Some(Profile::Traefik),
-                // Its report of conformance has neither (3.7.10).
+                // It accepts a RequestMirror, and answers every request of the rule with 500 (3.7.13).
                 mirroring: Mirroring::No,
                 ..gateway
             },
@@ -196,11 +196,11 @@ impl Capabilities {
             (None, _) | (Some(_), Mirroring::Percent) | (Some(Weight::FULL), Mirroring::Whole) => {
                 None
             }
-            (Some(share), Mirroring::Whole) => {
-                Some(format!("a copy of {share} of the requests: it can only copy all of them"))
+            (Some(part), Mirroring::Whole) => {
+                Some(format!("a copy of {part} of the requests: it can only copy all of them"))
             }
-            (Some(share), Mirroring::No) => {
-                Some(format!("a copy of {share} of the requests: it can't mirror"))
+            (Some(part), Mirroring::No) => {
+                Some(format!("a copy of {part} of the requests: it can't mirror"))
             }
         }
     }

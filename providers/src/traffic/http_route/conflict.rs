@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{find, refs, split};
+use super::{find, refs, split, testers};
 use crate::traffic::{Backends, Conflict, conflict};
 
 /// Other routes that claim the same host and path on the same parent, and other canaries that split this one with a Service of ours.
@@ -43,10 +43,15 @@ fn claim(rule: String, wanted: &Value) -> Claim {
     if kind == "PathPrefix" && path.len() > 1 {
         path = path.trim_end_matches('/').to_owned();
     }
+    let method = wanted.get("method");
+    if let Some(Value::Object(_)) = method {
+        // Of a GRPCRoute. That is the path of its requests.
+        path = format!("/{}/{}", text("/method/service", ""), text("/method/method", ""));
+    }
     let wanted = json!([
         kind,
         path,
-        wanted.get("method"),
+        method,
         conditions(wanted, "/headers"),
         conditions(wanted, "/queryParams"),
     ]);
@@ -77,9 +82,11 @@ fn claimed(route: &Value, ours: &[Claim], other: &Value, backends: &Backends) ->
         .into_iter()
         .find(|p| parents.iter().any(|theirs| p.overlaps(theirs)))?;
     let host = shared_host(route, other)?;
-    // A rule that is split the same way may win: it makes no difference.
+    // A rule that is split the same way may win: it makes no difference. Testers' rules are meant to win, and are as many as ours.
     let with_us = |rule: &Value| {
-        find::names(other, backends) && split::owners_weight(other, rule, backends).is_some()
+        let split =
+            find::names(other, backends) && split::owners_weight(other, rule, backends).is_some();
+        split || testers::is_added(other, rule)
     };
     let theirs = claims(other, |rule| !with_us(rule));
     let (own, their) =

@@ -1,7 +1,6 @@
 use serde_json::Value;
 
-use super::refs;
-use super::{split, status};
+use super::{mirror, refs, split, status, testers};
 use crate::traffic::{Backends, Parent, Refusal, Refused, annotations};
 
 /// A rule has the Service as its one backend.
@@ -62,11 +61,18 @@ fn rule_refusal(route: &Value, rule: &Value, backends: &Backends) -> Option<(Str
     }
     let weight = split::owners_weight(route, rule, backends);
     let held = annotations::held(route, backends);
+    let testers = testers::of(route, rule) == Some(&backends.service);
+    let by_hand = || Refusal::ByHand { service: service.clone(), canary: backends.canary.clone() };
     if let Some(place) = at(&backends.canary)
-        && !(held && weight.is_some())
+        && !(held && (weight.is_some() || testers))
     {
-        let why = Refusal::ByHand { service, canary: backends.canary.clone() };
-        return Some((format!("backendRefs[{place}].name"), why));
+        return Some((format!("backendRefs[{place}].name"), by_hand()));
+    }
+    let filters = refs::list(rule, "/filters");
+    let copies = filters.iter().position(|f| mirror::of(route, f) == Some(&backends.service));
+    if let Some(place) = copies.filter(|_| !held) {
+        let field = format!("filters[{place}].requestMirror.backendRef.name");
+        return Some((field, by_hand()));
     }
     let place = at(&backends.service)?;
     match weight {

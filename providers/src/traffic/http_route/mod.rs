@@ -1,18 +1,43 @@
-//! `HTTPRoute`: the user's own, split for the time of a run, or one of ours where there is none.
+//! `HTTPRoute` and `GRPCRoute`: the user's own, split for the time of a run, or an `HTTPRoute` of ours where there is none.
 
 mod conflict;
 mod find;
+mod grpc;
 mod managed;
+mod mirror;
+mod obstacle;
 mod refs;
 mod split;
 mod status;
+mod stored;
+mod testers;
+mod traefik;
 
 use rollout::Shape;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Answer, Backends, Conflict, Managed, Parent, Refused, RouteKind, Stored, TrafficProvider,
 };
+
+pub use grpc::GrpcRoute;
+
+/// What a route is about: all that differs between the two kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Requests {
+    Http,
+    Grpc,
+}
+
+impl Requests {
+    /// The match that a rule has without one.
+    fn everything(self) -> Value {
+        match self {
+            Self::Http => json!({"path": {"type": "PathPrefix", "value": "/"}}),
+            Self::Grpc => json!({}),
+        }
+    }
+}
 
 /// `HTTPRoute` of Gateway API, on a Gateway or on a Service.
 ///
@@ -21,6 +46,8 @@ use super::{
 /// | at rest | none | as its owner wrote it: `shop`, weight w (1 unless given) |
 /// | a run's first step | `split.tidegate.dev/shop: "0"` | `shop` w·100, `shop-canary` 0 |
 /// | at a step of c % | `"c"` | `shop` w·(100−c), `shop-canary` w·c |
+/// | with testers | and `match.tidegate.dev/shop` | as before; at the end a copy of the rule per line, with its conditions and `shop-canary` alone |
+/// | with copies | and `mirror.tidegate.dev/shop` | and a last filter `RequestMirror` |
 /// | released, or the canary is deleted | none | as its owner wrote it |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HttpRoute;
@@ -57,16 +84,20 @@ impl TrafficProvider for HttpRoute {
         conflict::conflicts(route, others, backends)
     }
 
-    fn obstacle(&self, _: &Value, _: &Backends, _: &Shape) -> Option<Refused> {
-        None
+    fn obstacle(&self, route: &Value, backends: &Backends, shape: &Shape) -> Option<Refused> {
+        obstacle::find(Requests::Http, route, backends, shape)
     }
 
     fn render(&self, live: &Value, backends: &Backends, shape: Option<&Shape>) -> Value {
-        split::render(live, backends, shape)
+        split::render(Requests::Http, live, backends, shape)
+    }
+
+    fn on_the_way(&self, live: &Value, backends: &Backends, shape: &Shape) -> Option<Value> {
+        split::on_the_way(Requests::Http, live, backends, shape)
     }
 
     fn stored(&self, live: &Value, backends: &Backends) -> Stored {
-        split::read(live, backends)
+        stored::read(Requests::Http, live, backends)
     }
 
     fn managed(&self, wanted: &Managed) -> Result<Value, String> {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::traffic::GatewayName;
-pub(super) use crate::traffic::object::{label, list, name, namespace};
+pub(super) use crate::traffic::object::{label, list, name, namespace, text};
 
 const GROUP: &str = "gateway.networking.k8s.io";
 
@@ -102,6 +102,11 @@ impl<'a> Backend<'a> {
             name: reference.get("name")?.as_str()?,
             weight: weight(reference)?,
         })
+    }
+
+    /// It is of the route's own namespace.
+    pub(super) fn is_at_home(&self, route: &Value) -> bool {
+        self.namespace == namespace(route)
     }
 }
 

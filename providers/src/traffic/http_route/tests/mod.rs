@@ -3,6 +3,7 @@ mod conflicts;
 mod finding;
 mod golden;
 mod properties;
+mod shapes;
 
 use std::path::PathBuf;
 
@@ -24,12 +25,23 @@ fn it_keeps_the_contract() {
     contract::keeps(&HttpRoute, &fixtures);
 }
 
+#[test]
+fn a_route_of_grpc_keeps_the_contract() {
+    let fixtures: Vec<_> = GRPC_CASES
+        .map(|case| Fixture { live: live(owners_in("grpc-route", case)), ..fixture("plain") })
+        .into();
+    contract::keeps(&GrpcRoute, &fixtures);
+}
+
+/// The golden files of the other kind.
+pub(super) const GRPC_CASES: [&str; 2] = ["plain", "methods"];
+
 pub(super) fn shape(percent: u8) -> Option<Shape> {
     Weight::new(percent).map(Shape::weight)
 }
 
 pub(super) fn render(live: &Value, backends: &Backends, share: Option<Weight>) -> Value {
-    split::render(live, backends, share.map(Shape::weight).as_ref())
+    HttpRoute.render(live, backends, share.map(Shape::weight).as_ref())
 }
 
 pub(super) fn find<'a>(routes: impl IntoIterator<Item = &'a Value>, backends: &Backends) -> Found {
@@ -46,11 +58,15 @@ pub(super) fn fixture(case: &str) -> Fixture {
 
 /// As it is written down, `golden/http-route/<case>/route.yaml`.
 pub(super) fn owners(case: &str) -> Value {
-    yaml(&std::fs::read_to_string(folder(case).join("route.yaml")).expect("a golden file"))
+    owners_in("http-route", case)
 }
 
-pub(super) fn folder(case: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "golden", "http-route", case].iter().collect()
+pub(super) fn owners_in(kind: &str, case: &str) -> Value {
+    yaml(&std::fs::read_to_string(folder(kind, case).join("route.yaml")).expect("a golden file"))
+}
+
+pub(super) fn folder(kind: &str, case: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "golden", kind, case].iter().collect()
 }
 
 /// As it is read: stored, and accepted by all its parents.
