@@ -30,6 +30,7 @@ use crate::schema;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.testers) || !has(self.steps) || self.steps.all(s, !has(s.checks) || s.checks == 0 || s.weight > 0 || has(s.match) || has(s.mirror))").message("steps: no request reaches the canary at weight 0, so there is nothing to check; remove checks, give the step a weight, a match or a mirror, or name testers"))]
+#[x_kube(validation = Rule::new("!has(self.traffic.route) || has(self.provider) && self.provider in ['contour', 'traefik'] || size(self.traffic.route.gateways) > 0 || self.traffic.route.mesh").message("traffic.route: name the gateways, or set mesh: true; a route without either gets no request"))]
 pub struct CanarySpec {
     /// The workload whose new revisions are judged. It stays its owner's: never copied, renamed or restarted.
     pub target_ref: TargetRef,
@@ -97,6 +98,10 @@ pub enum Provider {
     /// `HTTPRoute` and `GRPCRoute` of Gateway API, on Gateways of any controller, or on Services of a mesh (Istio ambient, Linkerd,
     /// Cilium).
     GatewayApi,
+    /// `HTTPProxy` of Contour.
+    Contour,
+    /// `TraefikService`, which `IngressRoute`s of Traefik name.
+    Traefik,
     /// No route: the Service itself is pointed at the pods of one revision or the other, so steps have weight 0 or 100.
     Kubernetes,
 }
@@ -106,6 +111,8 @@ impl Provider {
     pub fn name(self) -> &'static str {
         match self {
             Self::GatewayApi => "gateway-api",
+            Self::Contour => "contour",
+            Self::Traefik => "traefik",
             Self::Kubernetes => "kubernetes",
         }
     }
@@ -138,7 +145,6 @@ pub struct ServiceRef {
 /// A route that Tidegate creates.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("size(self.gateways) > 0 || self.mesh").message("traffic.route: name the gateways, or set mesh: true; a route without either gets no request"))]
 pub struct ManagedRoute {
     /// Whose requests it routes.
     #[serde(default)]

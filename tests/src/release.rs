@@ -242,12 +242,20 @@ impl Release {
         Ok(Owned {
             deployment: self.get("deployment", self.app.name()).await?,
             service: self.get("service", self.app.name()).await?,
-            route: self.get("httproute", &route).await?,
+            route: self.get(self.route_kind(), &route).await?,
         })
     }
 
     pub fn route_name(&self) -> String {
-        format!("{}-{}", self.app.name(), self.gateway.gateway().map_or("", |(_, name)| name))
+        let plane = match self.gateway {
+            Plane::Contour => "contour",
+            gateway => gateway.gateway().map_or("", |(_, name)| name),
+        };
+        format!("{}-{plane}", self.app.name())
+    }
+
+    fn route_kind(&self) -> &'static str {
+        if self.gateway == Plane::Contour { "httpproxy" } else { "httproute" }
     }
 
     async fn get(&self, kind: &str, name: &str) -> Result<Value> {

@@ -16,7 +16,7 @@ use tower::{Layer, Service};
 use super::Metrics;
 
 /// What the controller's role speaks of, in its spelling. Anything else is [`OTHER`].
-const RESOURCES: [&str; 18] = [
+const RESOURCES: [&str; 21] = [
     "canaries",
     "canaries/status",
     "canaryactions",
@@ -29,12 +29,15 @@ const RESOURCES: [&str; 18] = [
     "gatewayclasses",
     "gateways",
     "horizontalpodautoscalers",
+    "httpproxies",
     "httproutes",
+    "ingressroutes",
     "metrictemplates",
     "pods",
     "replicasets",
     "replicasets/scale",
     "services",
+    "traefikservices",
 ];
 const OTHER: &str = "other";
 

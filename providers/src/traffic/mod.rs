@@ -7,10 +7,12 @@ mod backends;
 mod change;
 mod conflict;
 mod find;
+mod http_proxy;
 mod http_route;
 mod managed;
 mod object;
 mod system;
+mod traefik_service;
 
 #[cfg(test)]
 mod contract;
@@ -26,9 +28,11 @@ pub use backends::{Backends, ServiceNameTooLong};
 pub use change::{NeverRead, SplitBy, change};
 pub use conflict::Conflict;
 pub use find::{Found, Refusal, Refused, Route, find};
+pub use http_proxy::HttpProxy;
 pub use http_route::{GrpcRoute, HttpRoute};
 pub use managed::{GatewayRef, Managed};
 pub use system::{Capabilities, GatewayName, Matching, Mirroring, Parent, System, Verification};
+pub use traefik_service::{IngressRoute, TraefikService};
 
 /// A kind of object that gives backends their shares of the requests. Every implementation passes the functions of `contract`.
 ///
@@ -119,7 +123,8 @@ impl RouteKind {
 }
 
 /// Every kind of route that can be split, in the order in which they are looked for.
-pub const KINDS: [&dyn TrafficProvider; 2] = [&HttpRoute, &GrpcRoute];
+pub const KINDS: [&dyn TrafficProvider; 5] =
+    [&HttpRoute, &GrpcRoute, &HttpProxy, &TraefikService, &IngressRoute];
 
 /// The canary's part in a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
