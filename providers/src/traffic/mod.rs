@@ -11,6 +11,7 @@ mod http_route;
 mod managed;
 mod object;
 mod system;
+mod virtual_service;
 
 #[cfg(test)]
 mod contract;
@@ -29,6 +30,7 @@ pub use find::{Found, Refusal, Refused, Route, find};
 pub use http_route::{GrpcRoute, HttpRoute};
 pub use managed::{GatewayRef, Managed};
 pub use system::{Capabilities, GatewayName, Matching, Mirroring, Parent, System, Verification};
+pub use virtual_service::{Companion, ManagedVirtualService, VirtualService, companion};
 
 /// A kind of object that gives backends their shares of the requests. Every implementation passes the functions of `contract`.
 ///
@@ -119,7 +121,7 @@ impl RouteKind {
 }
 
 /// Every kind of route that can be split, in the order in which they are looked for.
-pub const KINDS: [&dyn TrafficProvider; 2] = [&HttpRoute, &GrpcRoute];
+pub const KINDS: [&dyn TrafficProvider; 3] = [&HttpRoute, &GrpcRoute, &VirtualService];
 
 /// The canary's part in a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -35,6 +35,8 @@ pub enum System {
     EnvoyGateway,
     /// No proxy: the Service's own selector.
     Kubernetes,
+    /// Its own kinds of route, in gateways and in clients of the mesh.
+    Istio,
     /// A Gateway's controller that is none of the others, by its `controllerName`.
     Other(String),
 }
@@ -90,7 +92,7 @@ pub enum Verification {
 
 impl System {
     /// All that have a name.
-    pub const KNOWN: [Self; 3] = [Self::Traefik, Self::EnvoyGateway, Self::Kubernetes];
+    pub const KNOWN: [Self; 4] = [Self::Traefik, Self::EnvoyGateway, Self::Istio, Self::Kubernetes];
 
     /// By the `controllerName` of a Gateway's class.
     pub fn of_gateway(controller_name: &str) -> Self {
@@ -148,6 +150,14 @@ impl System {
                 mirroring: Mirroring::No,
                 verification: Verification::Stored,
             },
+            Self::Istio => Capabilities {
+                // 105 ms at most in 10 writes (istiod 20260827): it waits 100 ms for more, and as long as more comes, but at most 10 s
+                // (`PILOT_DEBOUNCE_AFTER`, `PILOT_DEBOUNCE_MAX`, the defaults). The rest is for many proxies.
+                settle: TimeDelta::seconds(2),
+                // It says nothing, unless its analysis is on, and then only about what it was given.
+                verification: Verification::Stored,
+                ..gateway
+            },
             Self::Other(_) => gateway,
         }
     }
@@ -156,7 +166,7 @@ impl System {
     /// it counts.
     pub fn tells_generation(&self) -> bool {
         match self {
-            Self::Traefik | Self::EnvoyGateway => true,
+            Self::Traefik | Self::EnvoyGateway | Self::Istio => true,
             Self::Kubernetes | Self::Other(_) => false,
         }
     }
@@ -168,6 +178,7 @@ impl fmt::Display for System {
             Self::Traefik => "traefik",
             Self::EnvoyGateway => "envoy-gateway",
             Self::Kubernetes => "kubernetes",
+            Self::Istio => "istio",
             Self::Other(name) => name,
         })
     }
