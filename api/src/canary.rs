@@ -99,6 +99,8 @@ pub enum Provider {
     GatewayApi,
     /// No route: the Service itself is pointed at the pods of one revision or the other, so steps have weight 0 or 100.
     Kubernetes,
+    /// `VirtualService` of Istio, for its gateways and for clients in the mesh.
+    Istio,
 }
 
 impl Provider {
@@ -107,6 +109,7 @@ impl Provider {
         match self {
             Self::GatewayApi => "gateway-api",
             Self::Kubernetes => "kubernetes",
+            Self::Istio => "istio",
         }
     }
 }

@@ -30,7 +30,7 @@ pub use find::{Found, Refusal, Refused, Route, find};
 pub use http_route::{GrpcRoute, HttpRoute};
 pub use managed::{GatewayRef, Managed};
 pub use system::{Capabilities, GatewayName, Matching, Mirroring, Parent, System, Verification};
-pub use virtual_service::{Companion, ManagedVirtualService, VirtualService, companion};
+pub use virtual_service::{Companion, VirtualService, companion};
 
 /// A kind of object that gives backends their shares of the requests. Every implementation passes the functions of `contract`.
 ///

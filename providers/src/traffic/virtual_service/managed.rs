@@ -1,81 +1,52 @@
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
-use super::split;
-use crate::traffic::{Backends, GatewayName};
+use crate::traffic::{GatewayRef, Managed};
 
-/// The `VirtualService` that is made where there is none. It has no owner that it would go with: taking it away would be an outage.
+/// The `spec` of an object of ours.
 ///
-/// At rest it names the user's own Service alone, so it works without Tidegate, and is split as a user's own would be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ManagedVirtualService {
-    pub name: String,
-    pub backends: Backends,
-    /// Of the Service: the one that requests through a gateway are for.
-    pub port: u16,
-    /// Istio's own, `networking.istio.io`.
-    pub gateways: Vec<GatewayName>,
-    /// Of the requests through a gateway.
-    pub hosts: Vec<String>,
-    /// Also the requests of clients in the mesh to the Service, whatever its port.
-    pub mesh: bool,
-    /// They say whose it is.
-    pub labels: BTreeMap<String, String>,
+/// # Errors
+/// What Istio has no word for.
+pub(super) fn spec(wanted: &Managed) -> Result<Value, String> {
+    let Managed { backends, gateways, mesh, hosts, .. } = wanted;
+    let listener =
+        gateways.iter().enumerate().find_map(|(i, g)| Some((i, g.section_name.as_ref()?)));
+    if let Some((i, name)) = listener {
+        return Err(format!(
+            "gateways[{i}].sectionName: {name}, and a VirtualService can't choose one of a Gateway's servers; leave it out"
+        ));
+    }
+    if hosts.is_empty() && !gateways.is_empty() {
+        return Err(
+            "hosts: none, and a VirtualService on a Gateway needs them; name some, or `*` for all"
+                .to_owned(),
+        );
+    }
+    let own = mesh.then_some(backends.service.as_str());
+    let named = gateways.iter().map(|g| name(g, &backends.namespace));
+    let gateways: Vec<_> = mesh.then(|| "mesh".to_owned()).into_iter().chain(named).collect();
+    Ok(json!({
+        "hosts": own.into_iter().chain(hosts.iter().map(String::as_str)).collect::<Vec<_>>(),
+        "gateways": gateways,
+        "http": entries(wanted),
+    }))
 }
 
-impl ManagedVirtualService {
-    /// The object at rest, to be applied where it is missing or not [current](Self::is_current). During a run, what
-    /// [`render`](crate::traffic::TrafficProvider::render) makes of it.
-    pub fn object(&self) -> Value {
-        let Self { name, backends, gateways, labels, .. } = self;
-        let gateways: Vec<_> = gateways.iter().map(GatewayName::to_string).collect();
-        let mesh = self.mesh.then(|| "mesh".to_owned());
-        json!({
-            "apiVersion": "networking.istio.io/v1",
-            "kind": "VirtualService",
-            "metadata": {
-                "name": name,
-                "namespace": backends.namespace,
-                "labels": labels,
-            },
-            "spec": {
-                "hosts": self.hosts(),
-                "gateways": mesh.into_iter().chain(gateways).collect::<Vec<_>>(),
-                "http": self.entries(),
-            },
-        })
-    }
+fn name(gateway: &GatewayRef, home: &str) -> String {
+    format!("{}/{}", gateway.namespace.as_deref().unwrap_or(home), gateway.name)
+}
 
-    fn hosts(&self) -> Vec<&str> {
-        let own = self.mesh.then_some(self.backends.service.as_str());
-        own.into_iter().chain(self.hosts.iter().map(String::as_str)).collect()
-    }
-
-    /// A client in the mesh has chosen the Service's port; one of a gateway has its listener's, which the Service may not have.
-    fn entries(&self) -> Vec<Value> {
-        let host = &self.backends.service;
-        let through =
-            json!({"route": [{"destination": {"host": host, "port": {"number": self.port}}}]});
-        let mut inside = json!({"route": [{"destination": {"host": host}}]});
-        match (self.mesh, self.gateways.is_empty()) {
-            (false, _) => vec![through],
-            (true, true) => vec![inside],
-            (true, false) => {
-                inside["match"] = json!([{"gateways": ["mesh"]}]);
-                vec![inside, through]
-            }
+/// A client in the mesh has chosen the Service's port; one of a gateway has its listener's, which the Service may not have.
+fn entries(wanted: &Managed) -> Vec<Value> {
+    let host = &wanted.backends.service;
+    let port = json!({"number": wanted.port});
+    let through = json!({"route": [{"destination": {"host": host, "port": port}}]});
+    let mut inside = json!({"route": [{"destination": {"host": host}}]});
+    match (wanted.mesh, wanted.gateways.is_empty()) {
+        (false, _) => vec![through],
+        (true, true) => vec![inside],
+        (true, false) => {
+            inside["match"] = json!([{"gateways": ["mesh"]}]);
+            vec![inside, through]
         }
-    }
-
-    /// It was made for this canary. One that wasn't is never written over.
-    pub fn owns(&self, live: &Value) -> bool {
-        super::destination_rule::labelled(live, &self.labels)
-    }
-
-    /// Nothing has to be applied: apart from a split, it is as it should be.
-    pub fn is_current(&self, live: &Value) -> bool {
-        let released = split::render(live, &self.backends, None);
-        self.owns(live) && released["spec"] == self.object()["spec"]
     }
 }

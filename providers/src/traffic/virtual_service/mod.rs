@@ -13,11 +13,11 @@ use rollout::Shape;
 use serde_json::Value;
 
 use super::{
-    Answer, Backends, Conflict, Parent, Refused, RouteKind, Stored, System, TrafficProvider,
+    Answer, Backends, Conflict, Managed, Parent, Refused, RouteKind, Stored, System,
+    TrafficProvider,
 };
 
 pub use destination_rule::{Companion, companion};
-pub use managed::ManagedVirtualService;
 
 /// `VirtualService` of Istio, for gateways, for clients in the mesh, or for both.
 ///
@@ -82,6 +82,10 @@ impl TrafficProvider for VirtualService {
 
     fn answer(&self, live: &Value) -> Answer {
         status::read(live)
+    }
+
+    fn managed(&self, wanted: &Managed) -> Result<Value, String> {
+        Ok(wanted.object(self.kind(), &managed::spec(wanted)?))
     }
 }
 

@@ -19,7 +19,7 @@ fn a_server_without_the_policy_is_written_the_entries_as_well() {
 
 #[test]
 fn a_virtual_service_of_ours_is_split_like_any_other() {
-    let route = managed().object();
+    let route = ours(&managed());
     golden("managed", "route.yaml", &text(&route));
     golden("managed", "run.yaml", &run(&route, SplitBy::Server));
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::traffic::contract::{self, Fixture};
-use crate::traffic::{Found, GatewayName, Refusal, SplitBy};
+use crate::traffic::{Found, GatewayRef, Refusal, SplitBy};
 
 /// The objects of the golden files.
 pub(super) const CASES: [&str; 7] =
@@ -21,7 +21,7 @@ pub(super) const CASES: [&str; 7] =
 #[test]
 fn it_keeps_the_contract() {
     let mut fixtures: Vec<_> = CASES.map(fixture).into();
-    let live = live(managed().object());
+    let live = live(ours(&managed()));
     fixtures.push(Fixture { name: "managed".into(), live, backends: shop() });
     contract::keeps(&VirtualService, &fixtures);
 }
@@ -94,16 +94,24 @@ pub(super) fn with_http(entries: &str) -> Value {
     route
 }
 
-pub(super) fn managed() -> ManagedVirtualService {
-    ManagedVirtualService {
+pub(super) fn managed() -> Managed {
+    Managed {
         name: "shop".into(),
         backends: shop(),
         port: 80,
-        gateways: vec![GatewayName { namespace: "istio-system".into(), name: "web".into() }],
-        hosts: vec!["shop.example.com".into()],
+        gateways: vec![GatewayRef {
+            namespace: Some("istio-system".into()),
+            name: "web".into(),
+            section_name: None,
+        }],
         mesh: true,
+        hosts: vec!["shop.example.com".into()],
         labels: [("tidegate.dev/canary".to_owned(), "shop".to_owned())].into(),
     }
+}
+
+pub(super) fn ours(managed: &Managed) -> Value {
+    VirtualService.managed(managed).expect("nothing that Istio can't say")
 }
 
 pub(super) fn yaml(text: &str) -> Value {

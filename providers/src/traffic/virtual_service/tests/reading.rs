@@ -111,35 +111,47 @@ fn istiods_analysis_counts_where_it_is_on_and_about_this_generation() {
 
 #[test]
 fn an_object_of_ours_is_known_and_as_it_should_be_also_while_it_is_split() {
-    let ours = managed();
-    let mut route = live(ours.object());
-    assert!(ours.is_current(&route));
-    assert!(ours.is_current(&render(&route, weight(25).as_ref())));
+    let (managed, wanted) = (managed(), ours(&managed()));
+    let current = |route: &Value| managed.is_current(&VirtualService, &wanted, route);
+    let mut route = live(wanted.clone());
+    assert!(current(&route) && current(&render(&route, weight(25).as_ref())));
     assert_eq!(find([&route]).routes.len(), 1);
     route["spec"]["hosts"] = json!(["other"]);
-    assert!(ours.owns(&route) && !ours.is_current(&route));
-    route["metadata"]["labels"] = json!({});
-    assert!(!ours.owns(&route));
+    assert!(managed.owns(&route) && !current(&route));
 }
 
 #[test]
 fn an_object_of_ours_leaves_out_what_nobody_asked_for() {
-    let entries = |mesh: bool, gateways: bool| {
-        let mut ours = managed();
-        ours.mesh = mesh;
+    let spec = |mesh: bool, gateways: bool| {
+        let mut wanted = Managed { mesh, ..managed() };
         if !gateways {
-            ours.gateways.clear();
-            ours.hosts.clear();
+            wanted.gateways.clear();
+            wanted.hosts.clear();
         }
-        ours.object()["spec"].clone()
+        ours(&wanted)["spec"].clone()
     };
     let through = json!({"route": [{"destination": {"host": "shop", "port": {"number": 80}}}]});
     assert_eq!(
-        entries(false, true),
+        spec(false, true),
         json!({"hosts": ["shop.example.com"], "gateways": ["istio-system/web"], "http": [through]})
     );
     assert_eq!(
-        entries(true, false),
+        spec(true, false),
         json!({"hosts": ["shop"], "gateways": ["mesh"], "http": [{"route": [{"destination": {"host": "shop"}}]}]})
+    );
+}
+
+#[test]
+fn what_istio_has_no_word_for_is_told() {
+    let mut wanted = managed();
+    wanted.gateways[0].section_name = Some("http".into());
+    assert_eq!(
+        VirtualService.managed(&wanted).unwrap_err(),
+        "gateways[0].sectionName: http, and a VirtualService can't choose one of a Gateway's servers; leave it out"
+    );
+    let wanted = Managed { hosts: vec![], ..managed() };
+    assert_eq!(
+        VirtualService.managed(&wanted).unwrap_err(),
+        "hosts: none, and a VirtualService on a Gateway needs them; name some, or `*` for all"
     );
 }
