@@ -28,7 +28,8 @@ pub use destination_rule::{Companion, companion};
 /// | at a step of c % | `"c"` | `shop` w·(100−c), `shop-canary` w·c |
 /// | released, or the canary is deleted | none | as its owner wrote it |
 ///
-/// w is 1 where the owner gave none, 0 or 1: that is the same for a destination that is alone, and comes back as none.
+/// w is 1 where the owner gave none, 0 or 1: that is the same for a destination that is alone, and comes back as none, as an empty list
+/// of `mirrors` does.
 ///
 /// Requests that are told apart get an entry of their own in front of the owner's, since the first that matches gets a request: a copy
 /// of it with the canary alone. Copies are sent by one more of its `mirrors`.

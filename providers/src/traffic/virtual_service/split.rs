@@ -81,14 +81,11 @@ fn released(mut entry: Value, weight: u64, from: &str, backends: &Backends) -> V
             (_, None) => {}
         }
     }
-    if list(&entry, "/mirrors").iter().any(|m| is_our_mirror(m, from, backends)) {
-        let mut mirrors = list(&entry, "/mirrors").to_vec();
+    if let Some(mirrors) = entry.get_mut("mirrors").and_then(Value::as_array_mut) {
         mirrors.retain(|m| !is_our_mirror(m, from, backends));
-        if let Some(fields) = entry.as_object_mut() {
-            fields.remove("mirrors");
-            if !mirrors.is_empty() {
-                fields.insert("mirrors".to_owned(), json!(mirrors));
-            }
+        // None are none: whether the owner wrote an empty list, nobody knows any more once ours was in it.
+        if mirrors.is_empty() {
+            entry.as_object_mut().map(|fields| fields.remove("mirrors"));
         }
     }
     entry
