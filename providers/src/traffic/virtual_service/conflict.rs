@@ -1,4 +1,4 @@
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::hosts::{self, list};
 use super::split;
@@ -101,14 +101,16 @@ fn gateways(route: &Value) -> Vec<String> {
 fn claims(entry: &Value) -> Vec<Value> {
     let all = list(entry, "/match");
     if all.is_empty() {
-        return vec![Value::Object(serde_json::Map::new())];
+        return vec![Map::new().into()];
     }
-    let everything = serde_json::json!({"prefix": "/"});
+    let everything = json!({"prefix": "/"});
     let claim = |m: &Value| {
         let mut m = m.clone();
         if let Some(fields) = m.as_object_mut() {
-            fields.retain(|key, v| {
-                !matches!(&key[..], "name" | "statPrefix") && !(key == "uri" && *v == everything)
+            fields.retain(|key, value| match &key[..] {
+                "name" | "statPrefix" => false,
+                "uri" => *value != everything,
+                _ => true,
             });
         }
         m

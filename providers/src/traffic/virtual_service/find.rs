@@ -1,5 +1,5 @@
 use rollout::Shape;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::hosts::{self, Arm, HOST, list};
 use super::split;
@@ -100,7 +100,7 @@ fn in_the_way(entry: &Value, shape: &Shape) -> Option<(String, String)> {
         let why = "Istio takes no mirrors beside it, and the canary's copies need them; write it as an entry of mirrors";
         return Some(("mirror".to_owned(), why.to_owned()));
     }
-    let everything = [Value::Object(serde_json::Map::new())];
+    let everything = [json!({})];
     let owners = match list(entry, "/match") {
         [] => &everything,
         some => some,
