@@ -1,6 +1,6 @@
 use std::fmt;
 
-use analysis::Profile;
+use analysis::{Profile, Reporter};
 use chrono::TimeDelta;
 use rollout::{Match, Part, Pattern, Shape, Weight};
 
@@ -37,6 +37,8 @@ pub enum System {
     Kubernetes,
     /// Its own kinds of route, in gateways and in clients of the mesh.
     Istio,
+    /// The same, where its proxies count requests only as any Envoy does.
+    IstioWithoutTelemetry,
     /// A Gateway's controller that is none of the others, by its `controllerName`.
     Other(String),
 }
@@ -92,7 +94,13 @@ pub enum Verification {
 
 impl System {
     /// All that have a name.
-    pub const KNOWN: [Self; 4] = [Self::Traefik, Self::EnvoyGateway, Self::Istio, Self::Kubernetes];
+    pub const KNOWN: [Self; 5] = [
+        Self::Traefik,
+        Self::EnvoyGateway,
+        Self::Istio,
+        Self::IstioWithoutTelemetry,
+        Self::Kubernetes,
+    ];
 
     /// By the `controllerName` of a Gateway's class.
     pub fn of_gateway(controller_name: &str) -> Self {
@@ -150,10 +158,15 @@ impl System {
                 mirroring: Mirroring::No,
                 verification: Verification::Stored,
             },
-            Self::Istio => Capabilities {
+            Self::Istio | Self::IstioWithoutTelemetry => Capabilities {
                 // 105 ms at most in 10 writes (istiod 20260827): it waits 100 ms for more, and as long as more comes, but at most 10 s
                 // (`PILOT_DEBOUNCE_AFTER`, `PILOT_DEBOUNCE_MAX`, the defaults). The rest is for many proxies.
                 settle: TimeDelta::seconds(2),
+                profile: Some(match self {
+                    Self::IstioWithoutTelemetry => Profile::IstioProxy,
+                    // What a client's sidecar and what a gateway reports.
+                    _ => Profile::Istio(Reporter::Source),
+                }),
                 // It says nothing, unless its analysis is on, and then only about what it was given.
                 verification: Verification::Stored,
                 ..gateway
@@ -166,7 +179,7 @@ impl System {
     /// it counts.
     pub fn tells_generation(&self) -> bool {
         match self {
-            Self::Traefik | Self::EnvoyGateway | Self::Istio => true,
+            Self::Traefik | Self::EnvoyGateway | Self::Istio | Self::IstioWithoutTelemetry => true,
             Self::Kubernetes | Self::Other(_) => false,
         }
     }
@@ -179,6 +192,7 @@ impl fmt::Display for System {
             Self::EnvoyGateway => "envoy-gateway",
             Self::Kubernetes => "kubernetes",
             Self::Istio => "istio",
+            Self::IstioWithoutTelemetry => "istio-without-telemetry",
             Self::Other(name) => name,
         })
     }
