@@ -86,6 +86,12 @@ fn connections(
 /// What an entry of the owner's has that a part of the shape needs.
 pub(super) fn obstacle(route: &Value, backends: &Backends, shape: &Shape) -> Option<Refused> {
     let from = hosts::namespace(route);
+    let (length, most) = (annotations::match_length(&shape.matches), annotations::LONGEST_MATCH);
+    if length > most {
+        let field = format!("metadata.annotations[{}]", backends.match_annotation());
+        let why = format!("testers make {length} characters, and it can have {most}; use fewer");
+        return Some(Refused { route: hosts::label(route), field, why: Refusal::Other(why) });
+    }
     let (i, entry, (place, why)) =
         list(route, "/spec/http").iter().enumerate().find_map(|(i, entry)| {
             split::owners_weight(entry, from, backends)?;

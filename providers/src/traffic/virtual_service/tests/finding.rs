@@ -159,6 +159,14 @@ fn a_shape_that_an_entry_has_no_room_for_has_an_obstacle() {
         ),
         "route demo/web, spec.http[0].match[0].headers[cookie]: requests with cookie a=1 and cookie b=1 need a condition of their own there, and Istio has one for each name; tell them by another header or parameter"
     );
+    let long = matching(&[(Part::Header, "x-long", exact(&"a".repeat(9000)))]);
+    let long = Shape { matches: vec![long], ..Shape::default() };
+    assert_eq!(
+        obstacle("- route: [{destination: {host: shop}}]", &long),
+        "route demo/web, metadata.annotations[match.tidegate.dev/shop]: testers make 9020 characters, and it can have 8192; use fewer"
+    );
+    let split = render(&owners("gateway"), Some(&long));
+    assert_eq!(hosts::list(&split, "/spec/http").len(), 1);
     // Entries of others don't matter.
     assert_eq!(obstacle("- {route: [{destination: {host: a}}], mirror: {host: b}}", &copies), "");
 }
