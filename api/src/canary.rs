@@ -104,6 +104,8 @@ pub enum Provider {
     Traefik,
     /// No route: the Service itself is pointed at the pods of one revision or the other, so steps have weight 0 or 100.
     Kubernetes,
+    /// `VirtualService` of Istio, for its gateways and for clients in the mesh.
+    Istio,
 }
 
 impl Provider {
@@ -114,6 +116,7 @@ impl Provider {
             Self::Contour => "contour",
             Self::Traefik => "traefik",
             Self::Kubernetes => "kubernetes",
+            Self::Istio => "istio",
         }
     }
 }

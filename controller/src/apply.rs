@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::Context;
 use crate::caches::resource;
+use crate::destination_rules;
 use crate::objects::{Unfit, canary_deployment, canary_service, made, managed_route};
 use crate::record::post;
 use crate::routes::{Route, called, mentions};
@@ -175,6 +176,12 @@ impl Write<'_> {
         else {
             return Ok(());
         };
+        if shape.is_some() {
+            // Before any proxy can be told of the canary, and at each step again.
+            destination_rules::keep(self.ctx, self.world, &owner(self.world))
+                .await
+                .map_err(refused(format!("destinationrule {}", backends.canary)))?;
+        }
         let api = self.routes(provider);
         // Without the annotation nobody knows any more that the pair was ours, so it has to go in the same write.
         if shape.is_none() && !self.server_releases(&api, route, &patch).await? {

@@ -5,6 +5,7 @@ mod analyst;
 mod apply;
 mod caches;
 mod clock;
+mod destination_rules;
 mod errors;
 mod events;
 mod metrics;
@@ -85,6 +86,8 @@ pub enum Error {
 /// What every look at a canary has at hand.
 struct Context {
     client: Client,
+    /// Only this namespace; `None`: all.
+    namespace: Option<String>,
     clock: Arc<dyn Clock>,
     caches: Caches,
     replica_sets: ReplicaSets,
@@ -135,6 +138,7 @@ pub async fn run(
     policies.clone().watch(&client, &caches.canaries, &wake, &mut tasks).await;
     let context = Arc::new(Context {
         client,
+        namespace,
         clock: Arc::new(SystemClock),
         caches: caches.clone(),
         replica_sets: ReplicaSets::default(),

@@ -3,11 +3,12 @@
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams};
-use providers::traffic::{KINDS, System, TrafficProvider, find};
+use providers::traffic::{KINDS, Refused, System, TrafficProvider, find};
 use serde_json::Value;
 
 use crate::Context;
 use crate::apply::wanted_route;
+use crate::destination_rules;
 use crate::routes::mentions;
 use crate::systems;
 use crate::time::from_kube;
@@ -20,6 +21,8 @@ pub(crate) struct Facts {
     autoscalers: Vec<String>,
     /// What is behind the routes, or why nothing is.
     pub(crate) systems: Result<Vec<System>, String>,
+    /// What stands in the way of the canary's host, beside the routes.
+    refused: Vec<Refused>,
 }
 
 impl Facts {
@@ -35,7 +38,11 @@ impl Facts {
             aim.kind == "Deployment" && aim.name == *target
         };
         let autoscalers = all.items.iter().filter(|hpa| aims(hpa)).map(ResourceExt::name_any);
-        Ok(Self { autoscalers: autoscalers.collect(), systems: systems::behind(ctx, world).await? })
+        Ok(Self {
+            autoscalers: autoscalers.collect(),
+            systems: systems::behind(ctx, world).await?,
+            refused: destination_rules::wanted(ctx, world).await?.refused,
+        })
     }
 }
 
@@ -54,6 +61,7 @@ pub(crate) fn blocker(ctx: &Context, world: &World, facts: Option<&Facts>) -> Op
         .or_else(|| foreign(ctx, world))
         .or_else(|| route_trouble(world))
         .or_else(|| facts.and_then(system_trouble))
+        .or_else(|| facts.and_then(|facts| facts.refused.first()).map(ToString::to_string))
         .or_else(|| facts.and_then(|_| claimed_route(ctx, world)))
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use analysis::{Arm, Query, Subject};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use providers::traffic::{GatewayName, Parent, System};
 use serde_json::Value;
@@ -29,6 +30,7 @@ pub(crate) async fn behind(
                 controller_of(ctx, name).await?.map(|name| System::of_gateway(&name))
             }
             Parent::Service { name, controller } => of_service(name, controller.as_deref()),
+            Parent::Of(System::Istio) => Ok(istio(ctx).await),
             Parent::Of(system) => Ok(system.clone()),
         };
         match system {
@@ -46,6 +48,25 @@ fn of_service(service: &str, controller: Option<&str>) -> Result<System, String>
         )
     };
     controller.map(System::of_service).ok_or_else(unknown)
+}
+
+/// Istio, by what its proxies count, wherever in the mesh: its own metrics, unless there are only Envoy's. Where there are none yet, or
+/// the source of metrics doesn't answer, they will be Istio's own: that is what an installation has.
+async fn istio(ctx: &Context) -> System {
+    let counts = async |promql: &str| {
+        let promql = promql.to_owned();
+        let query = Query { subject: Subject::Requests, arm: Arm::Stable, promql };
+        ctx.metrics.value(&query, ctx.clock.now()).await
+    };
+    // One after the other: Istio's proxies don't export the first unless told to, and the second can be large.
+    let envoys = counts("count(envoy_cluster_upstream_rq{cluster_name=~\"outbound[|].*\"})").await;
+    if !matches!(envoys, Ok(Some(_))) {
+        return System::Istio;
+    }
+    match counts("count(istio_requests_total)").await {
+        Ok(None) => System::IstioWithoutTelemetry,
+        Ok(Some(_)) | Err(_) => System::Istio,
+    }
 }
 
 fn gateway_api(kind: &str, plural: &str) -> ApiResource {

@@ -13,6 +13,7 @@ mod managed;
 mod object;
 mod system;
 mod traefik_service;
+mod virtual_service;
 
 #[cfg(test)]
 mod contract;
@@ -33,6 +34,7 @@ pub use http_route::{GrpcRoute, HttpRoute};
 pub use managed::{GatewayRef, Managed};
 pub use system::{Capabilities, GatewayName, Matching, Mirroring, Parent, System, Verification};
 pub use traefik_service::{IngressRoute, TraefikService};
+pub use virtual_service::{Companion, VirtualService, companion};
 
 /// A kind of object that gives backends their shares of the requests. Every implementation passes the functions of `contract`.
 ///
@@ -123,8 +125,8 @@ impl RouteKind {
 }
 
 /// Every kind of route that can be split, in the order in which they are looked for.
-pub const KINDS: [&dyn TrafficProvider; 5] =
-    [&HttpRoute, &GrpcRoute, &HttpProxy, &TraefikService, &IngressRoute];
+pub const KINDS: [&dyn TrafficProvider; 6] =
+    [&HttpRoute, &GrpcRoute, &VirtualService, &HttpProxy, &TraefikService, &IngressRoute];
 
 /// The canary's part in a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use analysis::Profile;
+use analysis::{Profile, Reporter};
 use chrono::TimeDelta;
 use rollout::{Match, Part, Pattern, Shape, Weight};
 
@@ -39,6 +39,10 @@ pub enum System {
     TraefikService,
     /// No proxy: the Service's own selector.
     Kubernetes,
+    /// Its own kinds of route, in gateways and in clients of the mesh.
+    Istio,
+    /// The same, where its proxies count requests only as any Envoy does.
+    IstioWithoutTelemetry,
     /// A Gateway's controller that is none of the others, by its `controllerName`.
     Other(String),
 }
@@ -94,8 +98,15 @@ pub enum Verification {
 
 impl System {
     /// All that have a name.
-    pub const KNOWN: [Self; 5] =
-        [Self::Traefik, Self::EnvoyGateway, Self::Contour, Self::TraefikService, Self::Kubernetes];
+    pub const KNOWN: [Self; 7] = [
+        Self::Traefik,
+        Self::EnvoyGateway,
+        Self::Istio,
+        Self::IstioWithoutTelemetry,
+        Self::Contour,
+        Self::TraefikService,
+        Self::Kubernetes,
+    ];
 
     /// By the `controllerName` of a Gateway's class.
     pub fn of_gateway(controller_name: &str) -> Self {
@@ -170,6 +181,19 @@ impl System {
                 verification: Verification::Stored,
                 ..gateway
             },
+            Self::Istio | Self::IstioWithoutTelemetry => Capabilities {
+                // 105 ms at most in 10 writes (istiod 20260827): it waits 100 ms for more, and as long as more comes, but at most 10 s
+                // (`PILOT_DEBOUNCE_AFTER`, `PILOT_DEBOUNCE_MAX`, the defaults). The rest is for many proxies.
+                settle: TimeDelta::seconds(2),
+                profile: Some(match self {
+                    Self::IstioWithoutTelemetry => Profile::IstioProxy,
+                    // What a client's sidecar and what a gateway reports.
+                    _ => Profile::Istio(Reporter::Source),
+                }),
+                // It says nothing, unless its analysis is on, and then only about what it was given.
+                verification: Verification::Stored,
+                ..gateway
+            },
             Self::Other(_) => gateway,
         }
     }
@@ -178,7 +202,11 @@ impl System {
     /// it counts.
     pub fn tells_generation(&self) -> bool {
         match self {
-            Self::Traefik | Self::EnvoyGateway | Self::Contour => true,
+            Self::Traefik
+            | Self::EnvoyGateway
+            | Self::Contour
+            | Self::Istio
+            | Self::IstioWithoutTelemetry => true,
             Self::TraefikService | Self::Kubernetes | Self::Other(_) => false,
         }
     }
@@ -192,6 +220,8 @@ impl fmt::Display for System {
             Self::Contour => "contour",
             Self::TraefikService => "traefik-service",
             Self::Kubernetes => "kubernetes",
+            Self::Istio => "istio",
+            Self::IstioWithoutTelemetry => "istio-without-telemetry",
             Self::Other(name) => name,
         })
     }
