@@ -16,7 +16,8 @@ pub(crate) struct Fixture {
 pub(crate) fn keeps(provider: &dyn TrafficProvider, fixtures: &[Fixture]) {
     assert!(!fixtures.is_empty());
     for fixture in fixtures {
-        let shapes = all_shapes();
+        let mut shapes = all_shapes();
+        shapes.retain(|shape| can_take(provider, fixture, shape));
         for shape in &shapes {
             a_shape_is_absolute(provider, fixture, shape);
             a_release_leaves_what_the_owner_wrote(provider, fixture, shape);
@@ -31,6 +32,16 @@ pub(crate) fn keeps(provider: &dyn TrafficProvider, fixtures: &[Fixture]) {
         }
         nothing_unknown_is_fatal(provider, fixture);
     }
+}
+
+/// No others reach a route.
+fn can_take(provider: &dyn TrafficProvider, f: &Fixture, shape: &Shape) -> bool {
+    let able = |parent: &Parent| match parent {
+        Parent::Of(system) => system.capabilities().lacks(shape).is_none(),
+        Parent::Gateway(_) | Parent::Service { .. } => true,
+    };
+    provider.obstacle(&f.live, &f.backends, shape).is_none()
+        && provider.parents(&f.live).iter().all(able)
 }
 
 /// Shares of every size, and at some of them what else a shape may have.
