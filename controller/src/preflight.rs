@@ -192,7 +192,8 @@ fn route_trouble(world: &World) -> Option<String> {
 /// The kinds of routes that are looked for: `HTTPRoute or VirtualService`.
 fn kinds(wanted: Option<api::Provider>) -> String {
     let of = |p: &&&dyn TrafficProvider| wanted.is_none_or(|w| w.name() == p.kind().provider);
-    let all: Vec<_> = KINDS.iter().filter(of).map(|p| p.kind().kind).collect();
+    let split = KINDS.iter().filter(of).map(|p| p.kind()).filter(|kind| !kind.rules.is_empty());
+    let all: Vec<_> = split.map(|kind| kind.kind).collect();
     all.join(" or ")
 }
 

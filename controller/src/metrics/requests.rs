@@ -16,18 +16,21 @@ use tower::{Layer, Service};
 use super::Metrics;
 
 /// What the controller's role speaks of, in its spelling. Anything else is [`OTHER`].
-const RESOURCES: [&str; 21] = [
+const RESOURCES: [&str; 25] = [
     "canaries",
     "canaries/status",
     "canaryactions",
     "canaryactions/status",
     "canaryruns",
     "canaryruns/status",
+    "customresourcedefinitions",
     "deployments",
+    "destinationrules",
     "endpointslices",
     "events",
     "gatewayclasses",
     "gateways",
+    "grpcroutes",
     "horizontalpodautoscalers",
     "httpproxies",
     "httproutes",
@@ -38,6 +41,7 @@ const RESOURCES: [&str; 21] = [
     "replicasets/scale",
     "services",
     "traefikservices",
+    "virtualservices",
 ];
 const OTHER: &str = "other";
 

@@ -111,7 +111,8 @@ pub struct RouteKind {
     pub version: &'static str,
     pub kind: &'static str,
     pub plural: &'static str,
-    /// The field of `spec` that a split is written into.
+    /// The field of `spec` that a split is written into. Empty: such routes are only looked at, and refused where they go past one that
+    /// is split.
     pub rules: &'static str,
     /// The value of `spec.provider` that stands for it.
     pub provider: &'static str,

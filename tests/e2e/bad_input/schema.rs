@@ -8,6 +8,7 @@ use crate::PLANES;
 use crate::mistake::Input;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_the_schema_can_see_is_refused_by_the_api_server() -> Result<()> {
     scenario(PLANES, async |cluster| {
         cluster.installed().await?;

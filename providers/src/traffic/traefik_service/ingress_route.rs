@@ -19,7 +19,7 @@ impl TrafficProvider for IngressRoute {
             version: VERSION,
             kind: "IngressRoute",
             plural: "ingressroutes",
-            rules: "routes",
+            rules: "",
             provider: PROVIDER,
         }
     }
