@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Resource, ResourceExt};
-use providers::traffic::{Managed, NeverRead, SplitBy, TrafficProvider, change};
+use providers::traffic::{Managed, NeverRead, SplitBy, TrafficProvider, change, mesh};
 use rollout::{Effect, Revision, Shape, Weight};
 use serde_json::{Value, json};
 
@@ -390,7 +390,7 @@ impl Write<'_> {
         Ok(())
     }
 
-    /// Makes the canary's Service, and keeps its ports and selector as the user's Service has them. True if there was nothing to do.
+    /// Makes the canary's Service, and keeps its ports, its selector and what a mesh goes by as the user's Service has them. True if there was nothing to do.
     async fn keep_canary_service(&self, service: &Service) -> Result<bool, ApplyError> {
         let service = serde_json::to_value(service).unwrap_or_default();
         let wanted = canary_service(&service, &owner(self.world))?;
@@ -403,11 +403,12 @@ impl Write<'_> {
         };
         let live = serde_json::to_value(&**live).unwrap_or_default();
         let same = |field: &str| live["spec"][field] == wanted["spec"][field];
-        if same("ports") && same("selector") {
+        let marks = marks(&live, &wanted);
+        if same("ports") && same("selector") && marks.is_none() {
             return Ok(true);
         }
-        let mut patch =
-            json!({"metadata": {"resourceVersion": live["metadata"]["resourceVersion"]}});
+        let mut patch = json!({"metadata": marks.unwrap_or_else(|| json!({}))});
+        patch["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
         patch["spec"]["ports"] = wanted["spec"]["ports"].clone();
         patch["spec"]["selector"] = wanted["spec"]["selector"].clone();
         // A merge adds keys; those that the user's selector no longer has are taken out.
@@ -465,6 +466,23 @@ impl Write<'_> {
         api.create(&post(), &parsed).await.map_err(refused(what))?;
         Ok(())
     }
+}
+
+/// Labels and annotations that a mesh goes by, where they aren't as `wanted`; `None`: they are. What others have written stays.
+fn marks(live: &Value, wanted: &Value) -> Option<Value> {
+    let kinds: [(&str, fn(&str) -> bool); 2] =
+        [("labels", mesh::is_waypoint), ("annotations", mesh::carried)];
+    let mut patch = json!({});
+    for (field, counts) in kinds {
+        let (has, should) = (&live["metadata"][field], &wanted["metadata"][field]);
+        let keys = [has, should].into_iter().filter_map(Value::as_object).flat_map(|m| m.keys());
+        for key in keys.filter(|k| counts(k)) {
+            if has.get(key) != should.get(key) {
+                patch[field][key] = should.get(key).cloned().unwrap_or_default();
+            }
+        }
+    }
+    (patch != json!({})).then_some(patch)
 }
 
 /// `managedFields` without what our own write of the selector has left there, if it has: as long as it is there, the owner's next

@@ -3,6 +3,7 @@
 mod action;
 mod analyst;
 mod apply;
+mod around;
 mod caches;
 mod clock;
 mod destination_rules;

@@ -7,7 +7,7 @@ use api::{
     CANARY_LABEL, Canary, PIN_LABEL, POD_TEMPLATE_HASH, REVISION_ANNOTATION, ROLE_LABEL, SUFFIX,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use providers::traffic::{Backends, GatewayRef, HttpRoute, KINDS, Managed, TrafficProvider};
+use providers::traffic::{Backends, GatewayRef, HttpRoute, KINDS, Managed, TrafficProvider, mesh};
 use rollout::Revision;
 use serde_json::{Map, Value, json};
 
@@ -77,8 +77,9 @@ pub fn canary_deployment(
 
 /// The Service `<service>-canary`: the user's ports, and of the pods that the user's selects those with the role label.
 ///
-/// The user's labels are kept, so that what scrapes by a Service's labels (a `ServiceMonitor`) finds the canary too. Annotations are
-/// not: they ask for load balancers and names, of which there is to be one. Neither is `publishNotReadyAddresses`: no request goes to
+/// The user's labels are kept, so that what scrapes by a Service's labels (a `ServiceMonitor`) finds the canary too, and a mesh treats it
+/// as the user's. Annotations are not, but for those that a mesh or a proxy goes by: others ask for load balancers and names, of which
+/// there is to be one. Neither is `publishNotReadyAddresses`: no request goes to
 /// a canary that isn't ready.
 pub fn canary_service(service: &Value, owner: &OwnerReference) -> Result<Value, Unfit> {
     let unfit = |field, why: &str| Unfit {
@@ -109,7 +110,7 @@ pub fn canary_service(service: &Value, owner: &OwnerReference) -> Result<Value, 
     let mut labels = service["metadata"]["labels"].as_object().cloned().unwrap_or_default();
     labels.retain(|key, _| !key.starts_with(OURS));
     labels.insert(ROLE_LABEL.to_owned(), json!(ROLE));
-    Ok(json!({
+    let mut canary = json!({
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {
@@ -119,7 +120,13 @@ pub fn canary_service(service: &Value, owner: &OwnerReference) -> Result<Value, 
             "ownerReferences": [owner],
         },
         "spec": canary,
-    }))
+    });
+    let annotations = service["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
+    let carried: Map<_, _> = annotations.into_iter().filter(|(k, _)| mesh::carried(k)).collect();
+    if !carried.is_empty() {
+        canary["metadata"]["annotations"] = json!(carried);
+    }
+    Ok(canary)
 }
 
 /// The route that the canary's spec asks for, if it asks for one.

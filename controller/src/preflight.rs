@@ -3,14 +3,16 @@
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams};
-use providers::traffic::{KINDS, Refused, System, TrafficProvider, find};
+use providers::traffic::{Around, KINDS, Refused, TrafficProvider, find, policies, uncovered};
+use rollout::{Plan, Shape};
 use serde_json::Value;
 
 use crate::Context;
 use crate::apply::wanted_route;
+use crate::around;
 use crate::destination_rules;
 use crate::routes::mentions;
-use crate::systems;
+use crate::systems::{self, Behind};
 use crate::time::from_kube;
 use crate::watched::Workload;
 use crate::world::World;
@@ -20,9 +22,11 @@ pub(crate) struct Facts {
     /// Autoscalers whose target is ours.
     autoscalers: Vec<String>,
     /// What is behind the routes, or why nothing is.
-    pub(crate) systems: Result<Vec<System>, String>,
+    pub(crate) behind: Result<Behind, String>,
     /// What stands in the way of the canary's host, beside the routes.
     refused: Vec<Refused>,
+    /// What proves what the systems say, and policies that go by the Service's name.
+    around: Around,
 }
 
 impl Facts {
@@ -38,16 +42,32 @@ impl Facts {
             aim.kind == "Deployment" && aim.name == *target
         };
         let autoscalers = all.items.iter().filter(|hpa| aims(hpa)).map(ResourceExt::name_any);
+        let mut around = around::evidence(ctx, world).await?;
+        let behind = systems::behind(ctx, world, &around).await?;
+        for system in behind.iter().flat_map(|b| &b.systems) {
+            around = around.and(around::read(ctx, policies(system, &world.backends)).await?);
+        }
         Ok(Self {
             autoscalers: autoscalers.collect(),
-            systems: systems::behind(ctx, world).await?,
+            behind,
             refused: destination_rules::wanted(ctx, world).await?.refused,
+            around,
         })
+    }
+
+    /// The systems' names, as the status keeps them.
+    pub(crate) fn systems(&self) -> Option<Vec<String>> {
+        self.behind.as_ref().ok().map(|b| systems::names(&b.systems))
     }
 }
 
 /// The first thing that is wrong. Without `facts`, what they say was found right before.
-pub(crate) fn blocker(ctx: &Context, world: &World, facts: Option<&Facts>) -> Option<String> {
+pub(crate) fn blocker(
+    ctx: &Context,
+    world: &World,
+    plan: &Plan,
+    facts: Option<&Facts>,
+) -> Option<String> {
     let Some(target) = &world.target else {
         return Some(format!(
             "spec.targetRef.name: deployment {} not found in namespace {}; create it, or correct the name",
@@ -60,7 +80,7 @@ pub(crate) fn blocker(ctx: &Context, world: &World, facts: Option<&Facts>) -> Op
         .or_else(|| service_trouble(world, target))
         .or_else(|| foreign(ctx, world))
         .or_else(|| route_trouble(world))
-        .or_else(|| facts.and_then(system_trouble))
+        .or_else(|| facts.and_then(|facts| system_trouble(world, plan, facts)))
         .or_else(|| facts.and_then(|facts| facts.refused.first()).map(ToString::to_string))
         .or_else(|| facts.and_then(|_| claimed_route(ctx, world)))
 }
@@ -234,9 +254,38 @@ fn meets(own: &Value, other: &DynamicObject) -> bool {
     same_host || wild(&ours) || wild(&theirs)
 }
 
-fn system_trouble(facts: &Facts) -> Option<String> {
-    match &facts.systems {
-        Err(why) => Some(why.clone()),
-        Ok(systems) => systems::trouble(systems),
-    }
+fn system_trouble(world: &World, plan: &Plan, facts: &Facts) -> Option<String> {
+    let behind = match &facts.behind {
+        Err(why) => return Some(why.clone()),
+        Ok(behind) => behind,
+    };
+    let backends = &world.backends;
+    systems::trouble(&behind.systems)
+        .or_else(|| {
+            let proofs = world.routes.all.iter().map(|route| route.proof(backends, &facts.around));
+            proofs.into_iter().find_map(|proof| proof.refused)
+        })
+        .or_else(|| {
+            behind.systems.iter().find_map(|system| uncovered(system, backends, &facts.around))
+        })
+        .or_else(|| shape_trouble(world, plan, behind))
+}
+
+/// A shape that the systems, or one of the routes, can't take: found before the run that would need it.
+fn shape_trouble(world: &World, plan: &Plan, behind: &Behind) -> Option<String> {
+    let testers = Shape { matches: plan.testers().to_vec(), ..Shape::default() };
+    let steps = (0..plan.steps().len()).map(|i| (format!("spec.steps[{i}]"), plan.shape(i)));
+    let shapes = [("spec.testers".to_owned(), testers)].into_iter().chain(steps);
+    shapes.into_iter().find_map(|(field, shape)| {
+        if let Some(lacks) = behind.capabilities.lacks(&shape) {
+            let systems = systems::names(&behind.systems).join(", ");
+            return Some(format!(
+                "{field} needs {lacks} ({systems}); change it, or use another system"
+            ));
+        }
+        let mut routes = world.routes.all.iter();
+        let refused =
+            routes.find_map(|r| r.provider.obstacle(&r.object, &world.backends, &shape))?;
+        Some(format!("{field}: {refused}"))
+    })
 }

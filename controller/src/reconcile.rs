@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Canary, CanaryRun, Cursor, Parsed};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use rollout::{
@@ -14,6 +14,7 @@ use rollout::{
 use crate::Context;
 use crate::action::{answer, pending};
 use crate::apply::{ApplyError, adopt, apply};
+use crate::around;
 use crate::events::{Notice, publish};
 use crate::proof;
 use crate::record::{Change, record};
@@ -40,10 +41,16 @@ pub(crate) enum Error {
 /// Soon, because something has changed while we looked; its event usually comes first.
 pub(crate) const SOON: Duration = Duration::from_millis(200);
 
+/// How long until a proof that nobody tells us of is looked for again: a weight is in effect about as long before it is believed.
+const PROOF: TimeDelta = TimeDelta::seconds(1);
+
 /// One look at one canary.
 pub(crate) async fn reconcile(canary: Arc<Canary>, ctx: Arc<Context>) -> Result<Action, Error> {
-    let world = World::read(&ctx, &canary).await?;
+    let mut world = World::read(&ctx, &canary).await?;
     let runs = Runs::of(&ctx, &canary);
+    if runs.on.is_some() {
+        world.around = Some(around::evidence(&ctx, &world).await?);
+    }
     let result = match &runs.on {
         Some(run) => in_run(&ctx, &world, &runs, run).await,
         None => at_rest(&ctx, &world, &runs).await,
@@ -153,7 +160,13 @@ async fn in_run(
     applied?;
     kept?;
     let more = matches!(decision.next, Phase::Ended(_)).then_some(now);
-    Ok(look_again(decision.look_again_at.or(more), now))
+    let next = decision.look_again_at.or(more);
+    let unproved = !seen.traffic.accepted && around::is_unwatched(world);
+    let next = match next {
+        _ if unproved => Some(next.map_or(now + PROOF, |at| at.min(now + PROOF))),
+        next => next,
+    };
+    Ok(look_again(next, now))
 }
 
 /// Asked again when a run ends: what the policies don't hold any more has to be paused at rest.

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use kube::api::{Api, Patch};
 use kube::runtime::controller::Action;
 use rollout::{
-    Answer, Ended, HeldBy, Phase, Reason, Rest, RestDecision, Revision, Shape, Target, rest,
+    Answer, Ended, HeldBy, Phase, Plan, Reason, Rest, RestDecision, Revision, Shape, Target, rest,
 };
 use serde_json::json;
 
@@ -21,7 +21,6 @@ use crate::proof;
 use crate::reconcile::{Error, SOON, observation, phase_of};
 use crate::record::{self, Start};
 use crate::status::{self, News, State, is_ready, rest_name};
-use crate::systems::names;
 use crate::world::{Runs, World};
 
 /// How long a blocked canary goes without a look, if nothing that is watched has changed: autoscalers, Gateways and metric templates
@@ -50,13 +49,15 @@ pub(crate) async fn at_rest(
         // Whatever else is wrong, what is ours goes.
         claimed_by_another(ctx, world)
     } else {
-        spec_trouble(ctx, world).await?.or_else(|| blocker(ctx, world, facts.as_ref()))
+        match parsed(ctx, world).await? {
+            Ok(plan) => blocker(ctx, world, &plan, facts.as_ref()),
+            Err(why) => Some(why),
+        }
     };
     let fit = why_not.is_none();
-    let systems = facts.as_ref().and_then(|f| f.systems.as_deref().ok());
     let mut news = RestNews {
         held_by: status::held_by(&world.canary),
-        systems: systems.map(names),
+        systems: facts.as_ref().and_then(Facts::systems),
         adopted: true,
     };
     if fit && !deleting {
@@ -158,13 +159,10 @@ async fn write_rest(
     Ok(())
 }
 
-/// What the schema can't see: metrics' templates, above all.
-async fn spec_trouble(ctx: &Context, world: &World) -> Result<Option<String>, Error> {
-    let plan = match plan(ctx, world).await? {
-        Ok(plan) => plan,
-        Err(invalid) => return Ok(Some(format!("spec.{invalid}"))),
-    };
-    Ok(api::parse(&plan).err().map(|invalid| format!("spec.{invalid}")))
+/// The plan, or what the schema can't see: metrics' templates, above all.
+async fn parsed(ctx: &Context, world: &World) -> Result<Result<Plan, String>, Error> {
+    let plan = plan(ctx, world).await?.and_then(|plan| api::parse(&plan));
+    Ok(plan.map(|parsed| parsed.plan).map_err(|invalid| format!("spec.{invalid}")))
 }
 
 async fn plan(

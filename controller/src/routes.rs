@@ -5,7 +5,7 @@ use std::fmt;
 
 use api::Canary;
 use providers::traffic::{
-    Backends, KINDS, Observed, Parent, Refused, RouteKind, TrafficProvider, find,
+    Around, Backends, KINDS, Observed, Parent, Proof, Refused, RouteKind, TrafficProvider, find,
 };
 use serde_json::Value;
 
@@ -24,8 +24,17 @@ impl Route {
         self.object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
     }
 
-    pub(crate) fn read(&self, backends: &Backends) -> Observed {
-        self.provider.read(&self.object, backends)
+    /// `around`: with what proves it.
+    pub(crate) fn read(&self, backends: &Backends, around: Option<&Around>) -> Observed {
+        let seen = self.provider.read(&self.object, backends);
+        match around {
+            Some(around) => seen.proven(self.proof(backends, around)),
+            None => seen,
+        }
+    }
+
+    pub(crate) fn proof(&self, backends: &Backends, around: &Around) -> Proof {
+        self.provider.proof(&self.object, backends, around)
     }
 }
 

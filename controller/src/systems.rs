@@ -1,58 +1,76 @@
 //! Which traffic systems are behind the routes: what only the API server can say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use analysis::{Arm, Query, Subject};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
-use providers::traffic::{GatewayName, Parent, System};
+use providers::traffic::{Around, Capabilities, Features, GatewayName, Parent, System, mesh};
 use serde_json::Value;
 
 use crate::Context;
 use crate::world::World;
 
-/// The systems behind the canary's routes, each once; or why there is none.
+/// What is behind the canary's routes.
+pub(crate) struct Behind {
+    /// Each once.
+    pub(crate) systems: Vec<System>,
+    /// What all of them can do, as far as their Gateways' classes say.
+    pub(crate) capabilities: Capabilities,
+}
+
+/// The systems behind the canary's routes; or why there is none.
 ///
 /// # Errors
 /// When the API server doesn't answer.
 pub(crate) async fn behind(
     ctx: &Context,
     world: &World,
-) -> Result<Result<Vec<System>, String>, kube::Error> {
+    around: &Around,
+) -> Result<Result<Behind, String>, kube::Error> {
     let parents: BTreeSet<&Parent> =
         world.routes.all.iter().flat_map(|route| &route.parents).collect();
-    let mut systems = BTreeSet::new();
+    let mut found: BTreeMap<System, Capabilities> = BTreeMap::new();
     if world.by_selector() {
-        systems.insert(System::Kubernetes);
+        found.insert(System::Kubernetes, System::Kubernetes.capabilities());
     }
     for parent in parents {
         let system = match parent {
-            Parent::Gateway(name) => {
-                controller_of(ctx, name).await?.map(|name| System::of_gateway(&name))
+            Parent::Gateway(name) => class_of(ctx, name).await?.map(|class| {
+                let system = System::of_gateway(&text(&class, "/spec/controllerName"));
+                (system, Features::of(&class.data))
+            }),
+            Parent::Service { name, controller } => {
+                mesh::behind(&world.namespace, name, controller.as_deref(), around)
+                    .map(|system| (system, None))
             }
-            Parent::Service { name, controller } => of_service(name, controller.as_deref()),
-            Parent::Of(System::Istio) => Ok(istio(ctx).await),
-            Parent::Of(system) => Ok(system.clone()),
+            Parent::Of(system) => Ok((system.clone(), None)),
         };
-        match system {
-            Ok(system) => systems.insert(system),
+        let (system, features) = match system {
+            Ok(found) => found,
             Err(why) => return Ok(Err(why)),
         };
+        let system =
+            if is_silent(ctx, &system).await { system.without_telemetry() } else { system };
+        let able = system.capabilities().with_features(features.as_ref());
+        let both = match found.remove(&system) {
+            Some(before) => before.and(&able),
+            None => able,
+        };
+        found.insert(system, both);
     }
-    Ok(Ok(systems.into_iter().collect()))
+    let capabilities = found.values().cloned().reduce(|a, b| a.and(&b));
+    Ok(Ok(Behind {
+        systems: found.into_keys().collect(),
+        capabilities: capabilities.unwrap_or_else(|| System::Other(String::new()).capabilities()),
+    }))
 }
 
-fn of_service(service: &str, controller: Option<&str>) -> Result<System, String> {
-    let unknown = || {
-        format!(
-            "no mesh has answered for the route on service {service} yet; is a mesh installed that routes by HTTPRoute, and is the service in it?"
-        )
-    };
-    controller.map(System::of_service).ok_or_else(unknown)
-}
-
-/// Istio, by what its proxies count, wherever in the mesh: its own metrics, unless there are only Envoy's. Where there are none yet, or
-/// the source of metrics doesn't answer, they will be Istio's own: that is what an installation has.
-async fn istio(ctx: &Context) -> System {
+/// Whether this is Istio, with proxies that count only as any Envoy does, wherever in the mesh. Where there are no counts yet, or the
+/// source of metrics doesn't answer, they will be Istio's own: that is what an installation has.
+async fn is_silent(ctx: &Context, system: &System) -> bool {
+    if system.clone().without_telemetry() == *system {
+        return false;
+    }
     let counts = async |promql: &str| {
         let promql = promql.to_owned();
         let query = Query { subject: Subject::Requests, arm: Arm::Stable, promql };
@@ -60,13 +78,7 @@ async fn istio(ctx: &Context) -> System {
     };
     // One after the other: Istio's proxies don't export the first unless told to, and the second can be large.
     let envoys = counts("count(envoy_cluster_upstream_rq{cluster_name=~\"outbound[|].*\"})").await;
-    if !matches!(envoys, Ok(Some(_))) {
-        return System::Istio;
-    }
-    match counts("count(istio_requests_total)").await {
-        Ok(None) => System::IstioWithoutTelemetry,
-        Ok(Some(_)) | Err(_) => System::Istio,
-    }
+    matches!(envoys, Ok(Some(_))) && matches!(counts("count(istio_requests_total)").await, Ok(None))
 }
 
 fn gateway_api(kind: &str, plural: &str) -> ApiResource {
@@ -74,11 +86,15 @@ fn gateway_api(kind: &str, plural: &str) -> ApiResource {
     ApiResource::from_gvk_with_plural(&gvk, plural)
 }
 
-/// The `controllerName` of a Gateway's class.
-async fn controller_of(
+fn text(object: &DynamicObject, path: &str) -> String {
+    object.data.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// A Gateway's class.
+async fn class_of(
     ctx: &Context,
     name: &GatewayName,
-) -> Result<Result<String, String>, kube::Error> {
+) -> Result<Result<DynamicObject, String>, kube::Error> {
     let kind = gateway_api("Gateway", "gateways");
     let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &name.namespace, &kind);
     let Some(gateway) = if_known(api.get(&name.name).await)? else {
@@ -86,16 +102,11 @@ async fn controller_of(
             "gateway {name} not found; create it, or correct the route's parentRefs (is Gateway API installed?)"
         )));
     };
-    let text = |o: &DynamicObject, path: &str| {
-        o.data.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
-    };
     let class = text(&gateway, "/spec/gatewayClassName");
     let kind = gateway_api("GatewayClass", "gatewayclasses");
     let api: Api<DynamicObject> = Api::all_with(ctx.client.clone(), &kind);
-    let Some(found) = if_known(api.get(&class).await)? else {
-        return Ok(Err(format!("gateway {name}: gatewayclass {class} not found; create it")));
-    };
-    Ok(Ok(text(&found, "/spec/controllerName")))
+    let found = if_known(api.get(&class).await)?;
+    Ok(found.ok_or_else(|| format!("gateway {name}: gatewayclass {class} not found; create it")))
 }
 
 /// `None` also where the API server doesn't know the kind, whose 404 is another one.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use api::{Canary, CanaryRun};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{Resource, ResourceExt};
-use providers::traffic::{Backends, Capabilities, Observed, System};
+use providers::traffic::{Around, Backends, Capabilities, Observed, System};
 use rollout::{CanaryPods, Effect, Pods, Revision, Shape, Target, Traffic, Workload as Seen};
 
 use crate::Context;
@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) routes: Routes,
     /// Of the systems behind the routes.
     pub(crate) capabilities: Capabilities,
+    /// What proves that the systems do what they say. Read while a run is on: at rest nothing has to be proved.
+    pub(crate) around: Option<Around>,
 }
 
 impl World {
@@ -59,6 +61,7 @@ impl World {
             ready: ready_endpoints(ctx, &namespace, &backends.canary),
             routes: Routes::of(caches, canary, &backends),
             capabilities: capabilities(canary),
+            around: None,
             canary: canary.clone(),
             namespace,
             target,
@@ -152,7 +155,8 @@ impl World {
     }
 
     fn seen_traffic(&self) -> Traffic {
-        let read = self.routes.all.iter().map(|route| route.read(&self.backends));
+        let read =
+            self.routes.all.iter().map(|route| route.read(&self.backends, self.around.as_ref()));
         let settle = self.capabilities.settle;
         match Observed::together(read) {
             Some(Observed { stored, accepted, trouble }) => {

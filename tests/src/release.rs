@@ -63,8 +63,18 @@ impl Release {
         app: App,
         spec: Value,
     ) -> Result<Self> {
-        let host = format!("{}.test", app.namespace());
         cluster.deploy(&app).await?;
+        Self::adopt_deployed(cluster, gateway, app, spec).await
+    }
+
+    /// The same with an app that is there already, with a Service or a route of other shapes than its own.
+    pub async fn adopt_deployed(
+        cluster: &'static Cluster,
+        gateway: Plane,
+        app: App,
+        spec: Value,
+    ) -> Result<Self> {
+        let host = format!("{}.test", app.namespace());
         let release = Self { cluster, app, gateway, host };
         release.configure(spec).await?;
         release

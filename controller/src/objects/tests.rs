@@ -107,6 +107,21 @@ fn the_canarys_service_is_the_same_whether_or_not_the_users_is_pinned() {
 }
 
 #[test]
+fn the_canarys_service_carries_what_a_mesh_goes_by_and_no_other_annotation() {
+    let mut users = service();
+    users["metadata"]["labels"]["istio.io/use-waypoint"] = json!("waypoint");
+    users["metadata"]["annotations"]["config.linkerd.io/opaque-ports"] = json!("4444");
+    users["metadata"]["annotations"]["retry.linkerd.io/http"] = json!("5xx");
+    let made = canary_service(&users, &owner()).unwrap();
+    assert_eq!(made["metadata"]["labels"]["istio.io/use-waypoint"], "waypoint");
+    assert_eq!(
+        made["metadata"]["annotations"],
+        json!({"config.linkerd.io/opaque-ports": "4444", "retry.linkerd.io/http": "5xx"})
+    );
+    assert_eq!(made["spec"]["ports"][0]["appProtocol"], "http");
+}
+
+#[test]
 fn selecting_by_expressions_alone_is_kept_and_narrowed() {
     let expressions = json!([{"key": "app", "operator": "In", "values": ["checkout"]}]);
     let mut target = target();

@@ -3,6 +3,8 @@
 //! Everything here is a plain function over plain JSON: the caller reads the objects, and writes the patches.
 
 mod annotations;
+mod around;
+mod attached;
 mod backends;
 mod change;
 mod conflict;
@@ -10,6 +12,7 @@ mod find;
 mod http_proxy;
 mod http_route;
 mod managed;
+pub mod mesh;
 mod object;
 mod system;
 mod traefik_service;
@@ -18,6 +21,8 @@ mod virtual_service;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod matrix;
+#[cfg(test)]
 mod upstream;
 
 use std::fmt;
@@ -25,14 +30,19 @@ use std::fmt;
 use rollout::{Shape, Weight};
 use serde_json::Value;
 
+pub use around::{Around, ObjectKind, Wanted};
+pub use attached::{policies, uncovered};
 pub use backends::{Backends, ServiceNameTooLong};
 pub use change::{NeverRead, SplitBy, change};
 pub use conflict::Conflict;
 pub use find::{Found, Refusal, Refused, Route, find};
 pub use http_proxy::HttpProxy;
-pub use http_route::{GrpcRoute, HttpRoute};
+pub use http_route::{GrpcRoute, HttpRoute, LinkerdRoute};
 pub use managed::{GatewayRef, Managed};
-pub use system::{Capabilities, GatewayName, Matching, Mirroring, Parent, System, Verification};
+pub use system::{
+    Capabilities, Features, GatewayName, Matching, Mirroring, Parent, System, Telemetry,
+    Verification,
+};
 pub use traefik_service::{IngressRoute, TraefikService};
 pub use virtual_service::{Companion, VirtualService, companion};
 
@@ -83,6 +93,16 @@ pub trait TrafficProvider: fmt::Debug + Send + Sync {
     /// What the traffic system says about the object as it is now.
     fn answer(&self, live: &Value) -> Answer;
 
+    /// What has to be read for [`proof`](Self::proof).
+    fn evidence(&self, _live: &Value) -> Vec<Wanted> {
+        vec![]
+    }
+
+    /// What other objects show about the object as it is now, whose answer alone would be believed too easily.
+    fn proof(&self, _live: &Value, _backends: &Backends, _around: &Around) -> Proof {
+        Proof::default()
+    }
+
     /// The route at rest where there is none: it names the user's own Service alone. All defaults are spelt out, so that it can be
     /// compared with what is stored.
     ///
@@ -126,8 +146,15 @@ impl RouteKind {
 }
 
 /// Every kind of route that can be split, in the order in which they are looked for.
-pub const KINDS: [&dyn TrafficProvider; 6] =
-    [&HttpRoute, &GrpcRoute, &VirtualService, &HttpProxy, &TraefikService, &IngressRoute];
+pub const KINDS: [&dyn TrafficProvider; 7] = [
+    &HttpRoute,
+    &GrpcRoute,
+    &LinkerdRoute,
+    &VirtualService,
+    &HttpProxy,
+    &TraefikService,
+    &IngressRoute,
+];
 
 /// The canary's part in a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -148,6 +175,29 @@ pub struct Answer {
     pub complaint: Option<String>,
 }
 
+/// What other objects show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// Why the traffic system's yes is worth nothing; `None`: nothing speaks against it.
+    pub refused: Option<String>,
+    /// What has to be told all the same.
+    pub complaint: Option<String>,
+    /// The canary's share that the proxies are told; `None`: the system doesn't show it.
+    pub programmed: Option<Weight>,
+}
+
+impl Proof {
+    /// Both have to be fine.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            refused: self.refused.or(other.refused),
+            complaint: self.complaint.or(other.complaint),
+            programmed: self.programmed.max(other.programmed),
+        }
+    }
+}
+
 /// A shape as stored, and what the traffic system makes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
@@ -160,6 +210,21 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// With what other objects show.
+    #[must_use]
+    pub fn proven(self, proof: Proof) -> Self {
+        let idle = self.stored.as_ref().is_some_and(Shape::is_nothing);
+        Self {
+            accepted: self.accepted && proof.refused.is_none(),
+            // A reason that keeps it from being accepted comes before a complaint.
+            trouble: match (self.accepted, proof.refused) {
+                (true, Some(refused)) => Some(refused),
+                _ => self.trouble.or(proof.complaint.filter(|_| !idle)),
+            },
+            stored: self.stored,
+        }
+    }
+
     /// Several objects as one, since all of them are split together. `None` without any.
     pub fn together(all: impl IntoIterator<Item = Self>) -> Option<Self> {
         all.into_iter().reduce(|a, b| {

@@ -1,8 +1,12 @@
+use std::collections::BTreeSet;
 use std::fmt;
 
 use analysis::{Profile, Reporter};
 use chrono::TimeDelta;
 use rollout::{Match, Part, Pattern, Shape, Weight};
+use serde_json::Value;
+
+use super::object;
 
 /// A Gateway object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,8 +47,32 @@ pub enum System {
     Istio,
     /// The same, where its proxies count requests only as any Envoy does.
     IstioWithoutTelemetry,
-    /// A Gateway's controller that is none of the others, by its `controllerName`.
+    /// Istio, by routes on its Gateways.
+    IstioGateway(Telemetry),
+    /// Istio, by routes on Services that its clients' sidecars follow.
+    IstioMesh(Telemetry),
+    /// Istio, by routes on Services that waypoints follow.
+    IstioAmbient,
+    Linkerd,
+    /// Cilium, by routes on its Gateways.
+    CiliumGateway,
+    /// Cilium, by routes on Services.
+    CiliumMesh,
+    /// Contour, by routes on its Gateways.
+    ContourGateway,
+    Kgateway,
+    NginxGatewayFabric,
+    /// A controller that is none of the others, by its `controllerName`.
     Other(String),
+}
+
+/// What Istio's proxies count requests by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Telemetry {
+    /// `istio_requests_total` and the like, as an installation has it.
+    Istio,
+    /// As any Envoy does.
+    Envoy,
 }
 
 /// What differs between traffic systems.
@@ -77,7 +105,7 @@ impl Matching {
     pub const NONE: Self = Self { header: false, header_regex: false, query: false };
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mirroring {
     No,
     /// All requests or none.
@@ -96,30 +124,77 @@ pub enum Verification {
     Programmed,
 }
 
+/// `status.supportedFeatures` of a `GatewayClass`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Features(BTreeSet<String>);
+
+impl Features {
+    /// `None`: it lists none, which most do whatever they can.
+    pub fn of(class: &Value) -> Option<Self> {
+        let all = object::list(class, "/status/supportedFeatures").iter();
+        // Gateway API had plain names before 1.2.
+        let name = |f: &Value| f.get("name").unwrap_or(f).as_str().map(str::to_owned);
+        let all: BTreeSet<String> = all.filter_map(name).collect();
+        (!all.is_empty()).then_some(Self(all))
+    }
+}
+
 impl System {
     /// All that have a name.
-    pub const KNOWN: [Self; 7] = [
+    pub const KNOWN: [Self; 18] = [
         Self::Traefik,
+        Self::TraefikService,
         Self::EnvoyGateway,
+        Self::Contour,
         Self::Istio,
         Self::IstioWithoutTelemetry,
-        Self::Contour,
-        Self::TraefikService,
+        Self::IstioGateway(Telemetry::Istio),
+        Self::IstioGateway(Telemetry::Envoy),
+        Self::IstioMesh(Telemetry::Istio),
+        Self::IstioMesh(Telemetry::Envoy),
+        Self::IstioAmbient,
+        Self::Linkerd,
+        Self::CiliumGateway,
+        Self::CiliumMesh,
+        Self::ContourGateway,
+        Self::Kgateway,
+        Self::NginxGatewayFabric,
         Self::Kubernetes,
     ];
 
-    /// By the `controllerName` of a Gateway's class.
+    /// By the `controllerName` of a Gateway's class. Where each is from: `upstream/controllers.yaml`.
     pub fn of_gateway(controller_name: &str) -> Self {
         match controller_name {
             "traefik.io/gateway-controller" => Self::Traefik,
             "gateway.envoyproxy.io/gatewayclass-controller" => Self::EnvoyGateway,
+            "istio.io/gateway-controller" => Self::IstioGateway(Telemetry::Istio),
+            "io.cilium/gateway-controller" => Self::CiliumGateway,
+            "projectcontour.io/gateway-controller" => Self::ContourGateway,
+            "kgateway.dev/kgateway" => Self::Kgateway,
+            "gateway.nginx.org/nginx-gateway-controller" => Self::NginxGatewayFabric,
             other => Self::Other(other.to_owned()),
         }
     }
 
     /// By the `controllerName` that answers for a route on a Service.
     pub fn of_service(controller_name: &str) -> Self {
-        Self::Other(controller_name.to_owned())
+        match controller_name {
+            "istio.io/gateway-controller" => Self::IstioMesh(Telemetry::Istio),
+            "linkerd.io/policy-controller" => Self::Linkerd,
+            "io.cilium/gateway-controller" => Self::CiliumMesh,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+
+    /// Where its proxies count requests only as any Envoy does; waypoints are always Istio's own proxies.
+    #[must_use]
+    pub fn without_telemetry(self) -> Self {
+        match self {
+            Self::Istio => Self::IstioWithoutTelemetry,
+            Self::IstioGateway(_) => Self::IstioGateway(Telemetry::Envoy),
+            Self::IstioMesh(_) => Self::IstioMesh(Telemetry::Envoy),
+            other => other,
+        }
     }
 
     /// By the name that the status keeps: the inverse of `Display`.
@@ -194,6 +269,42 @@ impl System {
                 verification: Verification::Stored,
                 ..gateway
             },
+            Self::IstioGateway(_) | Self::IstioMesh(_) | Self::IstioAmbient => Capabilities {
+                // 0.24 s at most (istiod 20260827, `tests/e2e/planes.rs`): it gathers changes for 100 ms, and for as long as more
+                // come, at most 10 s (`PILOT_DEBOUNCE_AFTER`, `PILOT_DEBOUNCE_MAX`, the defaults). The rest is for many proxies.
+                settle: TimeDelta::seconds(2),
+                profile: Some(match self {
+                    Self::IstioAmbient => Profile::Istio(Reporter::Waypoint),
+                    Self::IstioGateway(Telemetry::Envoy) | Self::IstioMesh(Telemetry::Envoy) => {
+                        Profile::IstioProxy
+                    }
+                    _ => Profile::Istio(Reporter::Source),
+                }),
+                ..gateway
+            },
+            Self::Linkerd => Capabilities {
+                // `upstream/linkerd/dropped-update.yaml`: a route with a filter RequestMirror isn't taken.
+                mirroring: Mirroring::No,
+                profile: Some(Profile::Linkerd),
+                ..gateway
+            },
+            // `upstream/cilium/programmed.yaml`: the weights of its proxies are in an object. Mirroring on a Service is in no test
+            // of conformance; the translation is the one for Gateways.
+            Self::CiliumGateway | Self::CiliumMesh => Capabilities {
+                verification: Verification::Programmed,
+                profile: Some(Profile::Cilium),
+                ..gateway
+            },
+            Self::ContourGateway => Capabilities {
+                // `upstream/contour/mirror-of-all.yaml`: `percent` isn't read.
+                mirroring: Mirroring::Whole,
+                profile: Some(Profile::Contour),
+                ..gateway
+            },
+            // As the table in `upstream/controllers.yaml` says: conformance reports of theirs have all of it.
+            Self::Kgateway => Capabilities { profile: Some(Profile::Kgateway), ..gateway },
+            // It counts requests by host and code, and not by backend.
+            Self::NginxGatewayFabric => Capabilities { profile: Some(Profile::Pods), ..gateway },
             Self::Other(_) => gateway,
         }
     }
@@ -206,8 +317,17 @@ impl System {
             | Self::EnvoyGateway
             | Self::Contour
             | Self::Istio
-            | Self::IstioWithoutTelemetry => true,
-            Self::TraefikService | Self::Kubernetes | Self::Other(_) => false,
+            | Self::IstioWithoutTelemetry
+            | Self::IstioGateway(_)
+            | Self::IstioMesh(_)
+            | Self::IstioAmbient
+            | Self::CiliumGateway
+            | Self::CiliumMesh
+            | Self::ContourGateway
+            | Self::Kgateway
+            | Self::NginxGatewayFabric => true,
+            // `upstream/linkerd/accepted.yaml`: none of its conditions has one.
+            Self::Linkerd | Self::TraefikService | Self::Kubernetes | Self::Other(_) => false,
         }
     }
 }
@@ -222,6 +342,17 @@ impl fmt::Display for System {
             Self::Kubernetes => "kubernetes",
             Self::Istio => "istio",
             Self::IstioWithoutTelemetry => "istio-without-telemetry",
+            Self::IstioGateway(Telemetry::Istio) => "istio-gateway",
+            Self::IstioGateway(Telemetry::Envoy) => "istio-gateway-without-telemetry",
+            Self::IstioMesh(Telemetry::Istio) => "istio-mesh",
+            Self::IstioMesh(Telemetry::Envoy) => "istio-mesh-without-telemetry",
+            Self::IstioAmbient => "istio-ambient",
+            Self::Linkerd => "linkerd",
+            Self::CiliumGateway => "cilium-gateway",
+            Self::CiliumMesh => "cilium-mesh",
+            Self::ContourGateway => "contour-gateway",
+            Self::Kgateway => "kgateway",
+            Self::NginxGatewayFabric => "nginx-gateway-fabric",
             Self::Other(name) => name,
         })
     }
@@ -259,6 +390,30 @@ impl Capabilities {
         }
     }
 
+    /// Without what a Gateway's class doesn't list among its features; `None`: it doesn't say.
+    ///
+    /// A list can only take away: Cilium's names everything that Gateway API has, a few things aside. Matching by regular expression
+    /// is in no list.
+    #[must_use]
+    pub fn with_features(self, features: Option<&Features>) -> Self {
+        let Some(Features(listed)) = features else { return self };
+        let has = |feature: &str| listed.contains(feature);
+        let mirroring =
+            match (has("HTTPRouteRequestMirror"), has("HTTPRouteRequestPercentageMirror")) {
+                (_, true) => Mirroring::Percent,
+                (true, false) => Mirroring::Whole,
+                (false, false) => Mirroring::No,
+            };
+        Self {
+            matching: Matching {
+                query: self.matching.query && has("HTTPRouteQueryParamMatching"),
+                ..self.matching
+            },
+            mirroring: self.mirroring.min(mirroring),
+            ..self
+        }
+    }
+
     /// Of two systems that are split together: what both can. Their metrics can't be read as one.
     #[must_use]
     pub fn and(self, other: &Self) -> Self {
@@ -279,5 +434,37 @@ impl Capabilities {
             mirroring: both(self.mirroring, other.mirroring),
             verification: self.verification.min(other.verification),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_system_is_known_again_by_its_name() {
+        for system in System::KNOWN.into_iter().chain([System::Other("example.com/c".into())]) {
+            assert_eq!(System::named(&system.to_string()), system);
+        }
+    }
+
+    #[test]
+    fn a_list_of_features_takes_away_what_it_lacks_and_no_list_takes_nothing() {
+        let class = |features: Value| json!({"status": {"supportedFeatures": features}});
+        let of = |system: System, features: Value| {
+            let able = system.capabilities().with_features(Features::of(&class(features)).as_ref());
+            (able.matching.query, able.mirroring)
+        };
+        let all = json!([{"name": "HTTPRouteQueryParamMatching"}, {"name": "HTTPRouteRequestMirror"}, {"name": "HTTPRouteRequestPercentageMirror"}]);
+        assert_eq!(of(System::Kgateway, all.clone()), (true, Mirroring::Percent));
+        assert_eq!(of(System::ContourGateway, all), (true, Mirroring::Whole));
+        assert_eq!(of(System::Kgateway, json!([])), (true, Mirroring::Percent));
+        assert_eq!(of(System::Kgateway, json!([{"name": "HTTPRoute"}])), (false, Mirroring::No));
+        assert_eq!(
+            of(System::Kgateway, json!(["HTTPRoute", "HTTPRouteRequestMirror"])),
+            (false, Mirroring::Whole)
+        );
     }
 }

@@ -14,6 +14,13 @@ pub(super) fn conflicts(route: &Value, others: &[&Value], backends: &Backends) -
         .collect()
 }
 
+/// The rule of `other` that has the same match as a rule of `route` that is split.
+pub(super) fn same_claim(route: &Value, other: &Value, backends: &Backends) -> Option<String> {
+    let ours = claims(route, |rule| split::owners_weight(route, rule, backends).is_some());
+    let mut theirs = claims(other, |_| true).into_iter();
+    theirs.find(|t| ours.iter().any(|own| own.wanted == t.wanted)).map(|t| t.rule)
+}
+
 /// A match of a rule, normalised so that equal ones are equal.
 struct Claim {
     rule: String,

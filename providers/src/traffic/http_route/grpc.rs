@@ -1,9 +1,10 @@
 use rollout::Shape;
 use serde_json::Value;
 
-use super::{Requests, conflict, find, obstacle, refs, split, status, stored};
+use super::{Requests, conflict, find, obstacle, proof, refs, split, status, stored};
 use crate::traffic::{
-    Answer, Backends, Conflict, Managed, Parent, Refused, RouteKind, Stored, TrafficProvider,
+    Answer, Around, Backends, Conflict, Managed, Parent, Proof, Refused, RouteKind, Stored,
+    TrafficProvider, Wanted,
 };
 
 /// `GRPCRoute` of Gateway API: split as an [`HttpRoute`](super::HttpRoute) is, but its requests have no query.
@@ -65,5 +66,13 @@ impl TrafficProvider for GrpcRoute {
 
     fn answer(&self, live: &Value) -> Answer {
         status::read(live)
+    }
+
+    fn evidence(&self, live: &Value) -> Vec<Wanted> {
+        proof::evidence(live)
+    }
+
+    fn proof(&self, live: &Value, backends: &Backends, around: &Around) -> Proof {
+        proof::of(live, backends, around)
     }
 }

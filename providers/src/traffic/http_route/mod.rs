@@ -3,9 +3,11 @@
 mod conflict;
 mod find;
 mod grpc;
+mod linkerd;
 mod managed;
 mod mirror;
 mod obstacle;
+mod proof;
 mod refs;
 mod split;
 mod status;
@@ -17,10 +19,12 @@ use rollout::Shape;
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Backends, Conflict, Managed, Parent, Refused, RouteKind, Stored, TrafficProvider,
+    Answer, Around, Backends, Conflict, Managed, Parent, Proof, Refused, RouteKind, Stored,
+    TrafficProvider, Wanted,
 };
 
 pub use grpc::GrpcRoute;
+pub use linkerd::LinkerdRoute;
 
 /// What a route is about: all that differs between the two kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +110,14 @@ impl TrafficProvider for HttpRoute {
 
     fn answer(&self, live: &Value) -> Answer {
         status::read(live)
+    }
+
+    fn evidence(&self, live: &Value) -> Vec<Wanted> {
+        proof::evidence(live)
+    }
+
+    fn proof(&self, live: &Value, backends: &Backends, around: &Around) -> Proof {
+        proof::of(live, backends, around)
     }
 }
 

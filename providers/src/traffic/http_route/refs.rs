@@ -34,7 +34,12 @@ impl Parent {
     pub(super) fn of(route: &Value, reference: &Value) -> Option<Self> {
         let r = ParentRef::deserialize(reference).ok()?;
         Some(Self {
-            group: r.group.unwrap_or_else(|| GROUP.to_owned()),
+            group: match r.group.as_deref() {
+                None => GROUP.to_owned(),
+                // Linkerd's word for the group without a name.
+                Some("core") => String::new(),
+                Some(group) => group.to_owned(),
+            },
             kind: r.kind.unwrap_or_else(|| "Gateway".to_owned()),
             namespace: r.namespace.unwrap_or_else(|| namespace(route).to_owned()),
             name: r.name,
@@ -51,8 +56,22 @@ impl Parent {
 
     /// The name of a Service of the route's own namespace: requests to it are split where they are made.
     pub(super) fn service(&self, route: &Value) -> Option<&str> {
+        let (at, name) = self.of_service()?;
+        (at == namespace(route)).then_some(name)
+    }
+
+    /// A Service of any namespace: its namespace and name.
+    pub(super) fn of_service(&self) -> Option<(&str, &str)> {
         let service = self.group.is_empty() && self.kind == "Service";
-        (service && self.namespace == namespace(route)).then_some(self.name.as_str())
+        service.then_some((&*self.namespace, &*self.name))
+    }
+
+    pub(super) fn port(&self) -> Option<u32> {
+        self.port
+    }
+
+    pub(super) fn without_port(&self) -> Self {
+        Self { port: None, ..self.clone() }
     }
 
     /// Some listener may belong to both.

@@ -6,34 +6,46 @@ use serde_json::Value;
 use super::refs::{self, Parent};
 use crate::traffic::{Answer, System};
 
+/// Of a parent's entry, or of any other object.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Condition {
+pub(super) struct Condition {
     r#type: String,
-    status: String,
+    pub(super) status: String,
     #[serde(default)]
     reason: String,
     #[serde(default)]
-    message: String,
+    pub(super) message: String,
     observed_generation: Option<i64>,
 }
 
 impl Condition {
-    fn says(&self) -> String {
+    /// The one of this type among the `conditions` of a status.
+    pub(super) fn of(status: &Value, r#type: &str) -> Option<Self> {
+        conditions(status).into_iter().find(|c| c.r#type == r#type)
+    }
+
+    pub(super) fn says(&self) -> String {
         let Self { r#type, status, reason, message, .. } = self;
         let colon = if message.is_empty() { "" } else { ": " };
         format!("{type} {status} {reason}{colon}{message}")
     }
 }
 
+fn conditions(status: &Value) -> Vec<Condition> {
+    let all = refs::list(status, "/conditions").iter();
+    all.filter_map(|c| Condition::deserialize(c).ok()).collect()
+}
+
 /// What one controller says about one parent.
-struct Entry {
-    system: System,
+pub(super) struct Entry {
+    pub(super) system: System,
+    controller: String,
     conditions: Vec<Condition>,
 }
 
 impl Entry {
-    fn condition(&self, r#type: &str) -> Option<&Condition> {
+    pub(super) fn condition(&self, r#type: &str) -> Option<&Condition> {
         self.conditions.iter().find(|c| c.r#type == r#type)
     }
 
@@ -53,12 +65,22 @@ impl Entry {
                 Some(_) => {}
             }
         }
-        self.condition("PartiallyInvalid").filter(|c| c.status == "True").map(Condition::says)
+        let partly = self.condition("PartiallyInvalid").filter(|c| c.status == "True");
+        // Contour's own words for a part that it leaves out, beside an Accepted that is True.
+        let part = |r#type| self.condition(r#type).filter(|c| c.status == "False");
+        partly
+            .or_else(|| part("ValidMatches"))
+            .or_else(|| part("ValidBackendRefs"))
+            .map(Condition::says)
     }
 
-    /// Envoy Gateway's word for a Service without ready endpoints, which others leave out.
+    /// Envoy Gateway's word for a Service without ready endpoints, which others leave out, and NGINX's for fields that it ignores.
     fn complaint(&self) -> Option<String> {
-        self.condition("BackendsAvailable").filter(|c| c.status == "False").map(Condition::says)
+        let ignores = |c: &&Condition| c.status == "True" && c.reason == "UnsupportedField";
+        self.condition("BackendsAvailable")
+            .filter(|c| c.status == "False")
+            .or_else(|| self.condition("Accepted").filter(ignores))
+            .map(Condition::says)
     }
 }
 
@@ -86,51 +108,54 @@ pub(super) fn read(route: &Value) -> Answer {
 /// Where several controllers speak for one parent, all that are up to date have to agree: one that was replaced leaves its last word
 /// behind for ever, and what it says is about an old generation.
 fn refusal(route: &Value, parent: &Parent) -> Option<String> {
-    let entries = entries(route, parent);
+    let current = current(route, parent);
     let generation = generation(route);
-    let mut current = entries.iter().filter(|e| e.current(generation)).peekable();
-    if entries.is_empty() {
-        Some(
-            "no answer yet; is its controller running, and does a listener allow this route?"
-                .into(),
-        )
-    } else if current.peek().is_none() {
+    if entries(route, parent).is_empty() {
+        let ask = match parent.of_service() {
+            Some(_) => "is a mesh's controller running that follows routes of services",
+            None => "is its controller running, and does a listener allow this route",
+        };
+        Some(format!("no answer yet; {ask}?"))
+    } else if current.is_empty() {
         Some(format!("no answer yet to generation {generation}"))
     } else {
-        current.find_map(Entry::refusal)
+        current.iter().find_map(Entry::refusal)
     }
 }
 
 fn complaint(route: &Value, parent: &Parent) -> Option<String> {
-    let generation = generation(route);
-    entries(route, parent).iter().filter(|e| e.current(generation)).find_map(Entry::complaint)
+    current(route, parent).iter().find_map(Entry::complaint)
 }
 
+/// Everybody's word about this parent, whichever generation it is about.
 fn entries(route: &Value, parent: &Parent) -> Vec<Entry> {
-    let about = |entry: &&Value| {
-        entry.get("parentRef").and_then(|r| Parent::of(route, r)).as_ref() == Some(parent)
+    let read = |entry: &Value| {
+        let controller = refs::text(entry, "/controllerName").to_owned();
+        let system = match parent.of_service() {
+            Some(_) => System::of_service(&controller),
+            None => System::of_gateway(&controller),
+        };
+        let about = Parent::of(route, entry.get("parentRef")?)?;
+        // `upstream/nginx/port-left-out.yaml`: it writes the reference anew, without the port.
+        let same = about == *parent
+            || (system == System::NginxGatewayFabric && about == parent.without_port());
+        same.then(|| Entry { system, controller, conditions: conditions(entry) })
     };
-    let read = |entry: &Value| Entry {
-        system: System::of_gateway(
-            entry.get("controllerName").and_then(Value::as_str).unwrap_or_default(),
-        ),
-        conditions: refs::list(entry, "/conditions")
-            .iter()
-            .filter_map(|c| Condition::deserialize(c).ok())
-            .collect(),
-    };
-    refs::list(route, "/status/parents").iter().filter(about).map(read).collect()
+    refs::list(route, "/status/parents").iter().filter_map(read).collect()
 }
 
-/// Who has answered for this parent, if anybody has.
+/// What counts of it: what is about the route as it is now.
+pub(super) fn current(route: &Value, parent: &Parent) -> Vec<Entry> {
+    let generation = generation(route);
+    entries(route, parent).into_iter().filter(|e| e.current(generation)).collect()
+}
+
+/// Who has answered for this parent, if anybody has: whose word counts, or else whose was heard at any time.
 pub(super) fn controller(route: &Value, parent: &Parent) -> Option<String> {
-    let entries = refs::list(route, "/status/parents").iter();
-    let about =
-        |e: &&Value| e.get("parentRef").and_then(|r| Parent::of(route, r)).as_ref() == Some(parent);
-    let name = |e: &Value| e.get("controllerName").and_then(Value::as_str).map(str::to_owned);
-    entries.filter(about).find_map(name)
+    let all = current(route, parent).into_iter().chain(entries(route, parent));
+    all.map(|entry| entry.controller).next()
 }
 
-fn generation(route: &Value) -> i64 {
+pub(super) fn generation(route: &Value) -> i64 {
     route.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default()
 }

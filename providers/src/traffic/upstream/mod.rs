@@ -4,6 +4,7 @@
 //! `upstream/controllers.yaml` says what each controller can do. A value that a controller writes (a condition's type, reason and
 //! message, a `controllerName`, a label, a feature) has to be in the `covers` of a cite: a file of a public repository at a commit.
 
+mod answers;
 mod controllers;
 mod tests;
 

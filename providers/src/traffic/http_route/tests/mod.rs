@@ -3,6 +3,7 @@ mod conflicts;
 mod finding;
 mod golden;
 mod properties;
+mod services;
 mod shapes;
 
 use std::path::PathBuf;
