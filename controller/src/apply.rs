@@ -470,10 +470,12 @@ impl Write<'_> {
 
 /// Labels and annotations that a mesh goes by, where they aren't as `wanted`; `None`: they are. What others have written stays.
 fn marks(live: &Value, wanted: &Value) -> Option<Value> {
-    let kinds: [(&str, fn(&str) -> bool); 2] =
-        [("labels", mesh::is_waypoint), ("annotations", mesh::carried)];
     let mut patch = json!({});
-    for (field, counts) in kinds {
+    for field in ["labels", "annotations"] {
+        let counts = |key: &str| match field {
+            "labels" => mesh::is_waypoint(key),
+            _ => mesh::carried(key),
+        };
         let (has, should) = (&live["metadata"][field], &wanted["metadata"][field]);
         let keys = [has, should].into_iter().filter_map(Value::as_object).flat_map(|m| m.keys());
         for key in keys.filter(|k| counts(k)) {
