@@ -1,0 +1,405 @@
+//! The links between a client and the Services: routes, their Gateways, other routes, and the shares in them.
+
+use providers::traffic::{GatewayName, Observed, Parent};
+use rollout::Shape;
+use serde_json::Value;
+
+use super::facts::{Facts, Gateway, Route};
+use super::link::{Break, State};
+use super::object::{condition, name, namespace, says, text};
+
+/// A route names the Service, and can be split.
+pub(super) fn route(facts: &Facts) -> State {
+    let space = facts.namespace();
+    let service = facts.service_name();
+    if let Some(blind) = facts.kinds().find_map(|k| k.all.as_ref().err()) {
+        return blind.clone().into();
+    }
+    let (routes, refused) = facts.found();
+    let names = |route: &Route| route.provider.services(route.object).iter().any(|s| s == service);
+    if let Some(why) = refused.first() {
+        return Break {
+            says: "a route names the service in a way that can't be split".to_owned(),
+            read: why.clone(),
+            expected: format!("rules whose only backend is service {service}"),
+            next: vec![look_at_backends(facts)],
+        }
+        .into();
+    }
+    let Some(first) = routes.iter().find(|r| names(r)) else { return no_route(facts, &routes) };
+    let others = routes.len() - 1;
+    let more = if others == 0 { String::new() } else { format!(" and {others} more") };
+    State::holds(format!("{}{more} in {space} names service {service}", first.called()))
+}
+
+fn no_route(facts: &Facts, held: &[Route]) -> State {
+    let (space, service) = (facts.namespace(), facts.service_name());
+    let kinds: Vec<_> = facts.kinds().map(|k| k.provider.kind().kind).collect();
+    let kinds = kinds.join(" or ");
+    let elsewhere: Vec<String> = facts
+        .kinds()
+        .flat_map(|k| {
+            k.all.iter().flatten().map(move |object| Route { provider: k.provider, object })
+        })
+        .filter(|route| namespace(route.object) == space)
+        .map(|route| {
+            let services = route.provider.services(route.object);
+            let services =
+                if services.is_empty() { "no service".to_owned() } else { services.join(", ") };
+            format!("{} names {services}", route.called())
+        })
+        .collect();
+    let read = match elsewhere.as_slice() {
+        [] => format!("no {kinds} in namespace {space}"),
+        some => some.join("; "),
+    };
+    let says = match held {
+        [] => format!("no {kinds} in namespace {space} names service {service}"),
+        [held, ..] => format!(
+            "{} was split for service {service}, and does not name it any more",
+            held.called()
+        ),
+    };
+    let expected = match &facts.canary.spec.traffic.route {
+        Some(_) => "the route that spec.traffic.route asks for; the controller makes it".to_owned(),
+        None => format!("a rule whose only backend is service {service}"),
+    };
+    Break { says, read, expected, next: vec![look_at_backends(facts)] }.into()
+}
+
+fn look_at_backends(facts: &Facts) -> String {
+    let plurals: Vec<_> = facts
+        .kinds()
+        .filter(|k| k.all.as_ref().is_ok_and(|all| !all.is_empty()))
+        .map(|k| k.provider.kind().crd())
+        .collect();
+    let plurals = if plurals.is_empty() {
+        facts.kinds().map(|k| k.provider.kind().crd()).take(1).collect()
+    } else {
+        plurals
+    };
+    format!("kubectl get {} -n {} -o yaml", plurals.join(","), facts.namespace())
+}
+
+/// Somebody programs what the routes are attached to.
+pub(super) fn gateway(facts: &Facts) -> State {
+    let (routes, _) = facts.found();
+    let mut told = vec![];
+    for route in &routes {
+        for parent in route.parents() {
+            match parent_state(facts, route, &parent) {
+                State::Holds { says } if !told.contains(&says) => told.push(says),
+                State::Holds { .. } => {}
+                other => return other,
+            }
+        }
+    }
+    if told.is_empty() {
+        return State::unknown("no route was found, so nobody knows who programs it");
+    }
+    State::holds(told.join("; "))
+}
+
+fn parent_state(facts: &Facts, route: &Route, parent: &Parent) -> State {
+    match parent {
+        Parent::Gateway(name) => match facts.gateways.get(name) {
+            Some(gateway) => gateway_state(name, gateway, route),
+            None => State::unknown(format!("gateway {name} was not looked at")),
+        },
+        Parent::Of(system) => State::holds(format!("{system} programs {}", route.called())),
+        Parent::Service { name, controller: Some(controller) } => {
+            State::holds(format!("requests to service {name} are split by {controller}"))
+        }
+        Parent::Service { name, controller: None } => Break {
+            says: format!("no mesh has answered for {} on service {name}", route.called()),
+            read: "status.parents has no entry for it".to_owned(),
+            expected:
+                "an answer of Istio, Linkerd or Cilium; is one installed, and is the service in it?"
+                    .to_owned(),
+            next: vec![
+                look_at_status(route),
+                "istioctl ztunnel-config services".to_owned(),
+                "linkerd check".to_owned(),
+                "cilium status".to_owned(),
+            ],
+        }
+        .into(),
+    }
+}
+
+fn look_at_status(route: &Route) -> String {
+    format!(
+        "kubectl get {} {} -n {} -o jsonpath='{{.status}}'",
+        route.provider.kind().crd(),
+        name(route.object),
+        namespace(route.object)
+    )
+}
+
+fn gateway_state(gateway: &GatewayName, found: &Gateway, route: &Route) -> State {
+    let look = format!("kubectl get gateways -n {}", gateway.namespace);
+    let object = match &found.object {
+        Ok(Some(object)) => object,
+        Ok(None) => {
+            return Break {
+                says: format!(
+                    "{} is attached to gateway {gateway}, which does not exist",
+                    route.called()
+                ),
+                read: "spec.parentRefs names it".to_owned(),
+                expected: "a gateway of that name and namespace".to_owned(),
+                next: vec!["kubectl get gateways -A".to_owned()],
+            }
+            .into();
+        }
+        Err(blind) => return blind.clone().into(),
+    };
+    let class_name = text(object, "/spec/gatewayClassName");
+    let class = match &found.class {
+        Ok(Some(class)) => class,
+        Ok(None) => {
+            return Break {
+                says: format!("the class of gateway {gateway} does not exist"),
+                read: format!("spec.gatewayClassName: {class_name}"),
+                expected: "a gatewayclass of that name".to_owned(),
+                next: vec!["kubectl get gatewayclasses".to_owned(), look],
+            }
+            .into();
+        }
+        Err(blind) => return blind.clone().into(),
+    };
+    let controller = text(class, "/spec/controllerName");
+    let answer = condition(object, "/status/conditions", "Accepted");
+    // What the API server writes itself until a controller does.
+    let waits = answer.is_none_or(|c| text(c, "/status") == "Unknown");
+    if waits {
+        return Break {
+            says: format!("nobody programs gateway {gateway}"),
+            read: format!(
+                "its class {class_name} is for {controller}, which has not answered: {}",
+                answer.map_or("no condition Accepted".to_owned(), says)
+            ),
+            expected: "Accepted True; is that controller installed and running?".to_owned(),
+            next: vec![
+                "kubectl get gatewayclasses".to_owned(),
+                look,
+                "kubectl get pods -A".to_owned(),
+            ],
+        }
+        .into();
+    }
+    if let Some(refused) = answer.filter(|c| text(c, "/status") == "False") {
+        return Break {
+            says: format!("gateway {gateway} is refused by its controller"),
+            read: says(refused),
+            expected: "Accepted True".to_owned(),
+            next: vec![format!(
+                "kubectl describe gateway {} -n {}",
+                gateway.name, gateway.namespace
+            )],
+        }
+        .into();
+    }
+    State::holds(format!("gateway {gateway}, by {controller}"))
+}
+
+/// No other route takes the same requests.
+pub(super) fn conflict(facts: &Facts) -> State {
+    let (routes, _) = facts.found();
+    for route in &routes {
+        let kind = facts.kinds().find(|k| k.provider.kind() == route.provider.kind());
+        let others: Vec<&Value> = kind.iter().flat_map(|k| k.all.iter().flatten()).collect();
+        let conflicts = route.provider.conflicts(route.object, &others, &facts.backends());
+        if let Some(conflict) = conflicts.first() {
+            return Break {
+                says: "another route takes the same requests, or some of them".to_owned(),
+                read: conflict.to_string(),
+                expected: "one route for a host and path".to_owned(),
+                next: vec![
+                    format!("kubectl get {} -A", route.provider.kind().crd()),
+                    format!(
+                        "kubectl get {} {} -n {} -o yaml",
+                        route.provider.kind().crd(),
+                        name(route.object),
+                        namespace(route.object)
+                    ),
+                ],
+            }
+            .into();
+        }
+    }
+    if facts.kinds().any(|k| !k.everywhere) {
+        let mut blind = super::link::Blind {
+            says: "routes of other namespaces can't be read, and one may take the requests"
+                .to_owned(),
+            denied: true,
+            next: vec![],
+        };
+        let kinds = facts.kinds().filter(|k| !k.everywhere);
+        blind.next = kinds
+            .map(|k| format!("kubectl auth can-i list {} -A", k.provider.kind().crd()))
+            .collect();
+        return blind.into();
+    }
+    State::holds("no other route takes the same requests")
+}
+
+/// The system has taken the routes as they are now.
+pub(super) fn acceptance(facts: &Facts) -> State {
+    let (routes, _) = facts.found();
+    for route in &routes {
+        let answer = route.provider.answer(route.object);
+        if let Some(refused) = answer.refused {
+            return Break {
+                says: format!("{} is not accepted as it is now", route.called()),
+                expected: expected_answer(&refused).to_owned(),
+                read: refused,
+                next: accept_next(facts, route),
+            }
+            .into();
+        }
+    }
+    if routes.is_empty() {
+        return State::unknown("no route was found, so nobody can accept it");
+    }
+    State::holds("the traffic system has accepted the route as it is now")
+}
+
+fn expected_answer(refused: &str) -> &'static str {
+    if refused.contains("NotAllowedByListeners") {
+        "a listener of the gateway whose allowedRoutes let this namespace in"
+    } else if refused.contains("NoMatchingListenerHostname") {
+        "a listener of the gateway whose hostname goes with the route's"
+    } else if refused.contains("BackendNotFound") {
+        "services that exist"
+    } else if refused.contains("RefNotPermitted") {
+        "a ReferenceGrant where the service is, or a service of the route's own namespace"
+    } else if refused.contains("no answer") {
+        "an answer to the route as it is now, within a second or two"
+    } else {
+        "Accepted and ResolvedRefs, both True"
+    }
+}
+
+fn accept_next(facts: &Facts, route: &Route) -> Vec<String> {
+    let mut next = vec![look_at_status(route)];
+    for parent in route.parents() {
+        match parent {
+            Parent::Gateway(gateway) => next.push(format!(
+                "kubectl get gateway {} -n {} -o jsonpath='{{.spec.listeners}}'",
+                gateway.name, gateway.namespace
+            )),
+            Parent::Service { controller, .. } => {
+                next.extend(super::mesh::commands(facts, controller.as_deref()));
+            }
+            Parent::Of(_) => {}
+        }
+    }
+    next
+}
+
+/// The routes give the canary what the run means it to have.
+pub(super) fn shares(facts: &Facts) -> State {
+    let (routes, _) = facts.found();
+    let intended = facts.intended();
+    let backends = facts.backends();
+    let annotation = backends.annotation();
+    let read = |route: &Route| {
+        let stored = route.provider.stored(route.object, &backends);
+        // What the system says of it is the link before this one.
+        Observed { stored: stored.shape, accepted: true, trouble: stored.trouble }
+    };
+    let mut next = vec![];
+    if let Some(route) = routes.first() {
+        next.push(format!(
+            "kubectl get {} {} -n {} -o jsonpath='{{.metadata.annotations}}{{\"\\n\"}}{{.spec.{}}}'",
+            route.provider.kind().crd(),
+            name(route.object),
+            namespace(route.object),
+            route.provider.kind().rules
+        ));
+    }
+    let policy = match &facts.split_policy {
+        Ok(true) => "; the policy tidegate-split is there",
+        Ok(false) => "; the policy tidegate-split is not, so an owner's write undoes the split",
+        Err(_) => "",
+    };
+    if facts.split_policy != Ok(true) {
+        next.push(
+            "kubectl get mutatingadmissionpolicies,mutatingadmissionpolicybindings".to_owned(),
+        );
+    }
+    let Some(seen) = Observed::together(routes.iter().map(read)) else {
+        return State::unknown("no route was found, so nothing has a share");
+    };
+    let expected =
+        format!("the annotation {annotation}: \"{intended}\", and backends in that proportion");
+    if let Some(trouble) = seen.trouble {
+        return Break {
+            says: format!("the route's backends are not what its annotation says: the canary is to get {intended} %"),
+            read: format!("{trouble}{policy}"),
+            expected,
+            next,
+        }
+        .into();
+    }
+    let Some(shape) = seen.stored else {
+        let says = if intended == 0 {
+            "the route is not split yet"
+        } else {
+            "the route is not split, so all requests go to stable"
+        };
+        return Break {
+            says: says.to_owned(),
+            read: format!("no annotation {annotation}{policy}"),
+            expected,
+            next,
+        }
+        .into();
+    };
+    if shape.weight.percent() != intended {
+        return Break {
+            says: format!(
+                "the run means {intended} % for the canary, and the route says {}",
+                shape.weight
+            ),
+            read: format!("the shares in the route{policy}"),
+            expected,
+            next,
+        }
+        .into();
+    }
+    State::holds(told(&shape, facts))
+}
+
+fn told(shape: &Shape, facts: &Facts) -> String {
+    let step = facts.canary.status.as_ref().and_then(|s| s.step.clone());
+    let step = step.map(|step| format!(", as step {step} wants")).unwrap_or_default();
+    let nothing = if shape.is_nothing() { ": no request is to arrive yet" } else { "" };
+    format!("{shape} for the canary{step}{nothing}")
+}
+
+/// A request as a client sends it: to see what comes back.
+pub(super) fn client_command(facts: &Facts) -> Vec<String> {
+    let (routes, _) = facts.found();
+    let mut next = vec![];
+    for route in &routes {
+        let host =
+            super::object::list(route.object, "/spec/hostnames").first().and_then(Value::as_str);
+        for parent in route.parents() {
+            let Parent::Gateway(gateway) = parent else { continue };
+            next.push(format!(
+                "kubectl get gateway {} -n {} -o wide",
+                gateway.name, gateway.namespace
+            ));
+            let host = host.map(|h| format!(" -H 'Host: {h}'")).unwrap_or_default();
+            next.push(format!("curl -si{host} http://ADDRESS/"));
+        }
+    }
+    if next.is_empty() {
+        let service = facts.service_name();
+        next.push(format!("kubectl get service {service} -n {}", facts.namespace()));
+    }
+    next.dedup();
+    next
+}
