@@ -117,6 +117,12 @@ impl Facts {
         traffic.map_or(0, |t| t.intended)
     }
 
+    /// Neither a share nor single requests, nor copies of some.
+    pub(super) fn nothing_is_meant(&self) -> bool {
+        let traffic = self.canary.status.as_ref().and_then(|s| s.traffic.as_ref());
+        traffic.is_none_or(|t| t.intended == 0 && t.matches.is_empty() && t.mirrored.is_none())
+    }
+
     pub(super) fn run_is_on(&self) -> bool {
         let run = self.canary.status.as_ref().and_then(|s| s.run.as_ref());
         run.is_some_and(|run| run.ended_at.is_none())

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use analysis::{
-    Arm, ArmContext, Checks, PodAddress, Profile, Query, QueryError, Subject, Window, queries,
+    Arm, ArmContext, Checks, PodAddress, Profile, Protocol, Query, QueryError, Subject, Window,
+    queries,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
@@ -216,6 +217,9 @@ fn ask(
         namespace: facts.namespace().to_owned(),
         workload,
         service,
+        apex: facts.service_name().to_owned(),
+        port: String::new(),
+        protocol: Protocol::Http,
         routes: routes.clone(),
         pods: pods.into_iter().filter_map(address).collect(),
     };

@@ -14,6 +14,8 @@ use crate::clock::span;
 
 /// Fewer than this and none at all may be chance: e^-5 is less than 1 in 100.
 const ENOUGH: f64 = 5.0;
+/// Longer than any gateway needs to act by a new share, and Prometheus to hear of it.
+const SETTLED: TimeDelta = TimeDelta::seconds(30);
 
 /// Prometheus answers, and has what the queries are about.
 pub(super) fn scrape(facts: &Facts) -> State {
@@ -220,7 +222,7 @@ fn mismatch(facts: &Facts, answers: &Answers, asked: &Asked, probe: &Probe) -> O
     if *exported {
         return broken(
             format!("the series of {series} have the label {label} of the scrape target, not of the proxy"),
-            format!("exported_{label}{rest} matches, {label}{rest} does not"),
+            format!("the query for {asked} finds it as exported_{label}, and nothing as {label}"),
             "the proxy's own labels: honorLabels: true in the monitor, honor_labels in the scrape config".to_owned(),
             format!("count by ({label}, exported_{label}) ({series})"),
         );
@@ -335,24 +337,27 @@ fn query_by_status(facts: &Facts) -> State {
 
 /// Requests arrive, and their share reaches the canary.
 pub(super) fn requests(facts: &Facts) -> State {
-    let (canary, stable, within) = match &facts.measured {
+    let (canary, stable, window) = match &facts.measured {
         Measured::Asked(answers) => {
             let of = |arm| match answers.requests(arm).map(|a| &a.answer) {
                 Some(Answer::Value(v)) => *v,
                 // The links before have seen to it that the query is right.
                 Some(Answer::Empty | Answer::Failed(_)) | None => 0.0,
             };
-            (of(Arm::Canary), of(Arm::Stable), span(answers.window))
+            (of(Arm::Canary), of(Arm::Stable), answers.window)
         }
         Measured::NotAsked | Measured::Nothing(_) | Measured::Silent { .. } => {
             return requests_by_status(facts);
         }
     };
+    let within = span(window);
     let all = canary + stable;
     let intended = facts.intended();
-    let share = format!("{:.1} % of {} requests in {within}", percent(canary, all), whole(all));
-    if canary >= 0.5 {
-        return State::holds(format!("{share} ({intended} % are meant)"));
+    if facts.nothing_is_meant() {
+        return State::holds(format!(
+            "{} to stable in {within}, none for the canary yet",
+            whole(stable)
+        ));
     }
     if all < 0.5 {
         return Break {
@@ -363,15 +368,25 @@ pub(super) fn requests(facts: &Facts) -> State {
         }
         .into();
     }
-    if intended == 0 {
-        return State::holds(format!(
-            "{} to stable in {within}, none for the canary yet",
-            whole(all)
-        ));
+    let since = in_effect(facts);
+    if canary >= 0.5 {
+        return State::holds(match since.filter(|since| *since < window) {
+            // The window reaches back into another step.
+            Some(since) => format!(
+                "{} of {} requests in {within} ({intended} % are meant since {})",
+                whole(canary),
+                whole(all),
+                span(since)
+            ),
+            None => format!(
+                "{:.1} % of {} requests in {within} ({intended} % are meant)",
+                100.0 * canary / all,
+                whole(all)
+            ),
+        });
     }
     let expected = all * f64::from(intended) / 100.0;
-    let since = in_effect(facts);
-    if expected < ENOUGH || since.is_some_and(|s| s < TimeDelta::seconds(10)) {
+    if expected < ENOUGH || since.is_some_and(|s| s < SETTLED) {
         let since = since.map(|s| format!(", in effect for {}", span(s))).unwrap_or_default();
         return State::unknown(format!(
             "none of {} requests in {within} reached the canary; with {intended} %{since} that is too early to say",
@@ -407,7 +422,7 @@ fn requests_by_status(facts: &Facts) -> State {
             State::holds(format!("{share:.1} % of the requests, {} in the last check", whole(n)))
         }
         (_, Some(n)) if n >= 0.5 => State::holds(format!("{} in the last check", whole(n))),
-        (_, Some(_)) if facts.intended() > 0 => Break {
+        (_, Some(_)) if !facts.nothing_is_meant() => Break {
             says: "the last check counted no request of the canary".to_owned(),
             read: format!("0 requests, with {} % meant for it", facts.intended()),
             expected: "some; whether stable had any is told with --metrics-server URL".to_owned(),
@@ -440,14 +455,20 @@ pub(super) fn verdict(facts: &Facts) -> State {
             "there are too few requests for a verdict",
             "analysis.minRequests of each in the window: more load, a smaller number or a longer interval",
         ),
+        "NoData" if all_have_values(facts) => broken(
+            "a check's window is too short to find what a longer one does",
+            "analysis.interval of at least two intervals of the scrapes, better four",
+        ),
         "NoData" => broken("the last check found no data", "a value for each metric"),
         "MetricsError" => broken("the last check had no usable answer", "a value for each metric"),
         _ => State::holds(waiting.message.clone()),
     }
 }
 
-fn percent(part: f64, all: f64) -> f64 {
-    if all > 0.0 { 100.0 * part / all } else { 0.0 }
+/// Over the longer window that was asked for here.
+fn all_have_values(facts: &Facts) -> bool {
+    let Measured::Asked(answers) = &facts.measured else { return false };
+    answers.all.iter().all(|asked| matches!(asked.answer, Answer::Value(_)))
 }
 
 /// `1,204`.

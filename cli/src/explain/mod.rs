@@ -38,7 +38,8 @@ pub(crate) async fn run(
     let ExplainArgs { name, output, metrics_server, metrics_server_credentials, cluster } = args;
     let cluster = Cluster::connect(&cluster).await?;
     let server = metrics_server.map(|url| Server { url, credentials: metrics_server_credentials });
-    let facts = read::read(&cluster, &name, server.as_ref(), now()).await?;
+    let shown = server.as_ref().map(|server| measured::without_login(&server.url));
+    let facts = Box::pin(read::read(&cluster, &name, server.as_ref(), now())).await?;
     let chain = chain(&facts);
     match output {
         Some(ExplainOutput::Json) => {
@@ -47,7 +48,9 @@ pub(crate) async fn run(
         None => {
             let paint = Paint { colours: terminal.colours };
             let width = terminal.width();
-            print_lines(&Page { facts: &facts, chain: &chain, program, paint, width }.lines())?;
+            let metrics_server = shown.as_deref();
+            let page = Page { facts: &facts, chain: &chain, program, metrics_server, paint, width };
+            print_lines(&page.lines())?;
         }
     }
     Ok(exit(&chain))

@@ -14,6 +14,8 @@ pub(super) struct Page<'a> {
     pub(super) facts: &'a Facts,
     pub(super) chain: &'a [Link],
     pub(super) program: Program,
+    /// That was asked, without a login.
+    pub(super) metrics_server: Option<&'a str>,
     pub(super) paint: Paint,
     pub(super) width: usize,
 }
@@ -63,7 +65,7 @@ impl Page<'_> {
     fn short(&self, lines: &mut Vec<String>, link: &Link) {
         match &link.state {
             State::Holds { says } => {
-                self.line(lines, '✓', Tone::Good, link.name, says, Tone::Plain)
+                self.line(lines, '✓', Tone::Good, link.name, says, Tone::Plain);
             }
             State::Unknown(blind) => {
                 self.line(
@@ -143,12 +145,15 @@ impl Page<'_> {
         let behind = self.chain.iter().skip(broken + 1);
         let too = behind.filter(|link| matches!(link.state, State::Broken(_))).map(|l| l.name);
         let too: Vec<_> = too.collect();
-        let again = format!(
+        let mut again = format!(
             "{} explain {} -n {}",
             self.program.0,
             self.facts.name(),
             self.facts.namespace()
         );
+        if let Some(url) = self.metrics_server {
+            again = format!("{again} --metrics-server {url}");
+        }
         self.commands(lines, "Then", &[again]);
         let unknown =
             self.chain.iter().take(broken).filter(|l| matches!(l.state, State::Unknown(_)));
@@ -217,11 +222,12 @@ fn conclusion(facts: &Facts, chain: &[Link]) -> String {
             format!("Traffic reaches the canary: {requests}.")
         };
     }
-    match of("run") {
-        Some(run) if !facts.stepping() => {
-            format!("No traffic is meant for a canary now: {run}.")
+    match (of("run"), facts.run_is_on()) {
+        (Some(_), false) => {
+            "Nothing is broken, and no traffic is meant for a canary: no run is on.".to_owned()
         }
-        Some(_) | None => String::new(),
+        (Some(run), true) => format!("Nothing is broken: {run}."),
+        (None, _) => String::new(),
     }
 }
 
@@ -247,7 +253,7 @@ fn folded(command: &str, room: usize) -> Vec<String> {
     lines
 }
 
-/// Between spaces that are not in single quotes.
+/// Between spaces that are not in single quotes; a flag stays with its value.
 fn words(command: &str) -> Vec<String> {
     let mut all = vec![String::new()];
     let mut in_quotes = false;
@@ -263,7 +269,20 @@ fn words(command: &str) -> Vec<String> {
         }
     }
     all.retain(|word| !word.is_empty());
-    all
+    let mut pieces: Vec<String> = vec![];
+    let mut after_flag = false;
+    for word in all {
+        let flag = word.starts_with('-');
+        match pieces.last_mut() {
+            Some(piece) if after_flag && !flag => {
+                piece.push(' ');
+                piece.push_str(&word);
+            }
+            Some(_) | None => pieces.push(word),
+        }
+        after_flag = flag;
+    }
+    pieces
 }
 
 #[cfg(test)]
@@ -275,7 +294,7 @@ mod tests {
         assert_eq!(folded("kubectl get pods -n shop", 80), ["kubectl get pods -n shop"]);
         assert_eq!(
             folded("kubectl get pods -n shop -o 'a b'", 20),
-            ["kubectl get \\", "pods -n shop \\", "-o 'a b'"]
+            ["kubectl get pods \\", "-n shop -o 'a b'"]
         );
         assert_eq!(folded("curl 'a long word that can not be broken'", 12).len(), 2);
     }

@@ -19,49 +19,49 @@ const CORE: &str = "";
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 /// What the API server calls a kind.
-struct Kind {
+struct Resource {
     group: &'static str,
     version: &'static str,
     kind: &'static str,
     plural: &'static str,
 }
 
-const fn kind(
+const fn resource(
     group: &'static str,
     version: &'static str,
     kind: &'static str,
     plural: &'static str,
-) -> Kind {
-    Kind { group, version, kind, plural }
+) -> Resource {
+    Resource { group, version, kind, plural }
 }
 
-const DEPLOYMENTS: Kind = kind("apps", "v1", "Deployment", "deployments");
-const PODS: Kind = kind(CORE, "v1", "Pod", "pods");
-const SERVICES: Kind = kind(CORE, "v1", "Service", "services");
-const NAMESPACES: Kind = kind(CORE, "v1", "Namespace", "namespaces");
-const SLICES: Kind = kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices");
-const GATEWAYS: Kind = kind(GATEWAY_API, "v1", "Gateway", "gateways");
-const CLASSES: Kind = kind(GATEWAY_API, "v1", "GatewayClass", "gatewayclasses");
-const NETWORK: Kind = kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies");
-const PROFILES: Kind = kind("linkerd.io", "v1alpha2", "ServiceProfile", "serviceprofiles");
-const POD_MONITORS: Kind = kind("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors");
-const SERVICE_MONITORS: Kind =
-    kind("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors");
-const POLICIES: Kind = kind(
+const DEPLOYMENTS: Resource = resource("apps", "v1", "Deployment", "deployments");
+const PODS: Resource = resource(CORE, "v1", "Pod", "pods");
+const SERVICES: Resource = resource(CORE, "v1", "Service", "services");
+const NAMESPACES: Resource = resource(CORE, "v1", "Namespace", "namespaces");
+const SLICES: Resource = resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices");
+const GATEWAYS: Resource = resource(GATEWAY_API, "v1", "Gateway", "gateways");
+const CLASSES: Resource = resource(GATEWAY_API, "v1", "GatewayClass", "gatewayclasses");
+const NETWORK: Resource = resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies");
+const PROFILES: Resource = resource("linkerd.io", "v1alpha2", "ServiceProfile", "serviceprofiles");
+const POD_MONITORS: Resource = resource("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors");
+const SERVICE_MONITORS: Resource =
+    resource("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors");
+const POLICIES: Resource = resource(
     "admissionregistration.k8s.io",
     "v1",
     "MutatingAdmissionPolicy",
     "mutatingadmissionpolicies",
 );
-const BINDINGS: Kind = kind(
+const BINDINGS: Resource = resource(
     "admissionregistration.k8s.io",
     "v1",
     "MutatingAdmissionPolicyBinding",
     "mutatingadmissionpolicybindings",
 );
 
-impl Kind {
-    fn resource(&self) -> ApiResource {
+impl Resource {
+    fn described(&self) -> ApiResource {
         let gvk = GroupVersionKind::gvk(self.group, self.version, self.kind);
         ApiResource::from_gvk_with_plural(&gvk, self.plural)
     }
@@ -90,7 +90,7 @@ pub(super) async fn read(
         ClusterError::NoCanary { name: canary.to_owned(), namespace: namespace.clone() }
     })?;
     let reader = Reader { cluster, namespace };
-    let mut facts = reader.facts(canary, now).await;
+    let mut facts = Box::pin(reader.facts(canary, now)).await;
     // Which Gateways there are to look at is only known from the routes.
     facts.gateways = reader.gateways(&facts).await;
     facts.measured = measure(&facts, server).await;
@@ -170,14 +170,12 @@ impl Reader<'_> {
     /// Of all namespaces, or of this one if that is all that may be read.
     async fn routes(&self, provider: &'static dyn TrafficProvider) -> RoutesOfKind {
         let of = provider.kind();
-        let kind = kind(of.group, of.version, of.kind, of.plural);
-        match self.list(&kind, None, "").await {
-            Ok(all) => RoutesOfKind { provider, all: Ok(all), everywhere: true },
-            Err(_) => {
-                let all = self.list(&kind, Some(self.namespace), "").await;
-                RoutesOfKind { provider, all, everywhere: false }
-            }
+        let kind = resource(of.group, of.version, of.kind, of.plural);
+        if let Ok(all) = self.list(&kind, None, "").await {
+            return RoutesOfKind { provider, all: Ok(all), everywhere: true };
         }
+        let all = self.list(&kind, Some(self.namespace), "").await;
+        RoutesOfKind { provider, all, everywhere: false }
     }
 
     async fn gateways(&self, facts: &Facts) -> BTreeMap<GatewayName, Gateway> {
@@ -221,7 +219,12 @@ impl Reader<'_> {
     }
 
     /// Empty also where the kind isn't installed.
-    async fn list(&self, kind: &Kind, namespace: Option<&str>, labels: &str) -> Seen<Vec<Value>> {
+    async fn list(
+        &self,
+        kind: &Resource,
+        namespace: Option<&str>,
+        labels: &str,
+    ) -> Seen<Vec<Value>> {
         let api = self.api(kind, namespace);
         let params = ListParams::default().labels(labels);
         match self.cluster.answer(api.list(&params)).await {
@@ -231,17 +234,17 @@ impl Reader<'_> {
         }
     }
 
-    async fn get(&self, kind: &Kind, name: &str) -> Seen<Option<Value>> {
+    async fn get(&self, kind: &Resource, name: &str) -> Seen<Option<Value>> {
         self.get_in(kind, Some(self.namespace), name).await
     }
 
-    async fn get_global(&self, kind: &Kind, name: &str) -> Seen<Option<Value>> {
+    async fn get_global(&self, kind: &Resource, name: &str) -> Seen<Option<Value>> {
         self.get_in(kind, None, name).await
     }
 
     async fn get_in(
         &self,
-        kind: &Kind,
+        kind: &Resource,
         namespace: Option<&str>,
         name: &str,
     ) -> Seen<Option<Value>> {
@@ -253,17 +256,17 @@ impl Reader<'_> {
         }
     }
 
-    fn api(&self, kind: &Kind, namespace: Option<&str>) -> Api<DynamicObject> {
+    fn api(&self, kind: &Resource, namespace: Option<&str>) -> Api<DynamicObject> {
         let client = self.cluster.client.clone();
         match namespace {
-            Some(namespace) => Api::namespaced_with(client, namespace, &kind.resource()),
-            None => Api::all_with(client, &kind.resource()),
+            Some(namespace) => Api::namespaced_with(client, namespace, &kind.described()),
+            None => Api::all_with(client, &kind.described()),
         }
     }
 }
 
 /// What is listed doesn't say of which kind it is.
-fn whole(kind: &Kind, object: DynamicObject) -> Value {
+fn whole(kind: &Resource, object: DynamicObject) -> Value {
     let mut object = serde_json::to_value(object).unwrap_or_default();
     if let Some(object) = object.as_object_mut() {
         object.insert("kind".to_owned(), kind.kind.into());

@@ -1,12 +1,15 @@
 //! The links between a client and the Services: routes, their Gateways, other routes, and the shares in them.
 
-use providers::traffic::{GatewayName, Observed, Parent};
+use providers::traffic::{GatewayName, Observed, Parent, System};
 use rollout::Shape;
 use serde_json::Value;
 
 use super::facts::{Facts, Gateway, Route};
 use super::link::{Break, State};
 use super::object::{condition, name, namespace, says, text};
+
+/// In full: Istio has gateways of its own.
+const GATEWAYS: &str = "gateways.gateway.networking.k8s.io";
 
 /// A route names the Service, and can be split.
 pub(super) fn route(facts: &Facts) -> State {
@@ -108,7 +111,7 @@ fn parent_state(facts: &Facts, route: &Route, parent: &Parent) -> State {
         },
         Parent::Of(system) => State::holds(format!("{system} programs {}", route.called())),
         Parent::Service { name, controller: Some(controller) } => {
-            State::holds(format!("requests to service {name} are split by {controller}"))
+            State::holds(format!("service {name}, by {}", System::of_service(controller)))
         }
         Parent::Service { name, controller: None } => Break {
             says: format!("no mesh has answered for {} on service {name}", route.called()),
@@ -129,7 +132,7 @@ fn parent_state(facts: &Facts, route: &Route, parent: &Parent) -> State {
 
 fn look_at_status(route: &Route) -> String {
     format!(
-        "kubectl get {} {} -n {} -o jsonpath='{{.status}}'",
+        "kubectl describe {} {} -n {}",
         route.provider.kind().crd(),
         name(route.object),
         namespace(route.object)
@@ -137,7 +140,7 @@ fn look_at_status(route: &Route) -> String {
 }
 
 fn gateway_state(gateway: &GatewayName, found: &Gateway, route: &Route) -> State {
-    let look = format!("kubectl get gateways -n {}", gateway.namespace);
+    let look = format!("kubectl get {GATEWAYS} -n {}", gateway.namespace);
     let object = match &found.object {
         Ok(Some(object)) => object,
         Ok(None) => {
@@ -148,7 +151,7 @@ fn gateway_state(gateway: &GatewayName, found: &Gateway, route: &Route) -> State
                 ),
                 read: "spec.parentRefs names it".to_owned(),
                 expected: "a gateway of that name and namespace".to_owned(),
-                next: vec!["kubectl get gateways -A".to_owned()],
+                next: vec![format!("kubectl get {GATEWAYS} -A")],
             }
             .into();
         }
@@ -162,7 +165,7 @@ fn gateway_state(gateway: &GatewayName, found: &Gateway, route: &Route) -> State
                 says: format!("the class of gateway {gateway} does not exist"),
                 read: format!("spec.gatewayClassName: {class_name}"),
                 expected: "a gatewayclass of that name".to_owned(),
-                next: vec!["kubectl get gatewayclasses".to_owned(), look],
+                next: vec!["kubectl get gatewayclasses.gateway.networking.k8s.io".to_owned(), look],
             }
             .into();
         }
@@ -181,7 +184,7 @@ fn gateway_state(gateway: &GatewayName, found: &Gateway, route: &Route) -> State
             ),
             expected: "Accepted True; is that controller installed and running?".to_owned(),
             next: vec![
-                "kubectl get gatewayclasses".to_owned(),
+                "kubectl get gatewayclasses.gateway.networking.k8s.io".to_owned(),
                 look,
                 "kubectl get pods -A".to_owned(),
             ],
@@ -194,13 +197,13 @@ fn gateway_state(gateway: &GatewayName, found: &Gateway, route: &Route) -> State
             read: says(refused),
             expected: "Accepted True".to_owned(),
             next: vec![format!(
-                "kubectl describe gateway {} -n {}",
+                "kubectl describe {GATEWAYS} {} -n {}",
                 gateway.name, gateway.namespace
             )],
         }
         .into();
     }
-    State::holds(format!("gateway {gateway}, by {controller}"))
+    State::holds(format!("gateway {gateway}, by {}", System::of_gateway(controller)))
 }
 
 /// No other route takes the same requests.
@@ -286,7 +289,7 @@ fn accept_next(facts: &Facts, route: &Route) -> Vec<String> {
     for parent in route.parents() {
         match parent {
             Parent::Gateway(gateway) => next.push(format!(
-                "kubectl get gateway {} -n {} -o jsonpath='{{.spec.listeners}}'",
+                "kubectl get {GATEWAYS} {} -n {} -o jsonpath='{{.spec.listeners}}'",
                 gateway.name, gateway.namespace
             )),
             Parent::Service { controller, .. } => {
@@ -344,13 +347,11 @@ pub(super) fn shares(facts: &Facts) -> State {
         .into();
     }
     let Some(shape) = seen.stored else {
-        let says = if intended == 0 {
-            "the route is not split yet"
-        } else {
-            "the route is not split, so all requests go to stable"
-        };
+        if facts.nothing_is_meant() {
+            return State::holds("not split yet, and nothing is to go to the canary in this step");
+        }
         return Break {
-            says: says.to_owned(),
+            says: "the route is not split, so all requests go to stable".to_owned(),
             read: format!("no annotation {annotation}{policy}"),
             expected,
             next,
@@ -374,7 +375,8 @@ pub(super) fn shares(facts: &Facts) -> State {
 
 fn told(shape: &Shape, facts: &Facts) -> String {
     let step = facts.canary.status.as_ref().and_then(|s| s.step.clone());
-    let step = step.map(|step| format!(", as step {step} wants")).unwrap_or_default();
+    let step = step.map(|step| format!(", as step {} wants", step.replace('/', " of ")));
+    let step = step.unwrap_or_default();
     let nothing = if shape.is_nothing() { ": no request is to arrive yet" } else { "" };
     format!("{shape} for the canary{step}{nothing}")
 }
@@ -389,7 +391,7 @@ pub(super) fn client_command(facts: &Facts) -> Vec<String> {
         for parent in route.parents() {
             let Parent::Gateway(gateway) = parent else { continue };
             next.push(format!(
-                "kubectl get gateway {} -n {} -o wide",
+                "kubectl get {GATEWAYS} {} -n {} -o wide",
                 gateway.name, gateway.namespace
             ));
             let host = host.map(|h| format!(" -H 'Host: {h}'")).unwrap_or_default();

@@ -47,14 +47,10 @@ pub(super) fn controller(facts: &Facts) -> State {
             format!("it was to look {} ago (status.waitingFor.nextAt)", span(late)),
             "a look at that time",
         ),
-        Some(early) if early < TimeDelta::zero() => State::holds(format!(
-            "has seen generation {}, looks again in {}",
-            generation.unwrap_or_default(),
-            span(-early)
-        )),
-        Some(_) | None => {
-            State::holds(format!("has seen generation {}", generation.unwrap_or_default()))
+        Some(early) if early < TimeDelta::zero() => {
+            State::holds(format!("has seen the spec, and looks again in {}", span(-early)))
         }
+        Some(_) | None => State::holds("has seen the spec"),
     }
 }
 
@@ -217,19 +213,19 @@ impl Side<'_> {
         let slices = facts.slices_of(service);
         let endpoints = || slices.iter().flat_map(|s| list(s, "/endpoints"));
         let serves = |e: &&Value| e.pointer("/conditions/ready") != Some(&Value::Bool(false));
-        let ready = endpoints().filter(serves).count();
-        let pods = self.pods.iter().filter(|pod| crate::explain::object::ready(pod)).count();
+        let addresses = endpoints().filter(serves).count();
+        let pods = self.pods.iter().filter(|pod| ready(pod)).count();
         if pods == 0 {
             return State::holds(holds());
         }
-        let portless = ready > 0 && slices.iter().all(|s| list(s, "/ports").is_empty());
-        if portless || ready == 0 {
-            return self.without_addresses(facts, ready, pods);
+        let portless = addresses > 0 && slices.iter().all(|s| list(s, "/ports").is_empty());
+        if portless || addresses == 0 {
+            return self.without_addresses(facts, addresses, pods);
         }
         State::holds(holds())
     }
 
-    fn without_addresses(&self, facts: &Facts, ready: usize, pods: usize) -> State {
+    fn without_addresses(&self, facts: &Facts, addresses: usize, pods: usize) -> State {
         let (service, space) = (name(self.service), facts.namespace());
         let lost = self.lost_port();
         let says = match &lost {
@@ -242,9 +238,11 @@ impl Side<'_> {
         let read = match lost {
             Some((_, has)) => format!(
                 "{}; the pods have {has}",
-                count(ready, "address without a port", "addresses without a port")
+                count(addresses, "address without a port", "addresses without a port")
             ),
-            None => format!("{ready} ready addresses, {}", count(pods, "ready pod", "ready pods")),
+            None => {
+                format!("{addresses} ready addresses, {}", count(pods, "ready pod", "ready pods"))
+            }
         };
         Break {
             says,
@@ -290,8 +288,8 @@ pub(super) fn run(facts: &Facts) -> State {
     let look = format!("kubectl describe canary {} -n {}", facts.name(), facts.namespace());
     let waiting = status.waiting_for.as_ref();
     if facts.run_is_on() {
-        let run = status.run.as_ref().map(|r| (r.name.clone(), r.revision.clone(), r.started_at));
-        let (name, revision, started) = run.unwrap_or_default();
+        let run = status.run.as_ref().map(|r| (r.name.clone(), r.started_at));
+        let (name, started) = run.unwrap_or_default();
         if facts.phase() == "RollingBack" {
             return Break {
                 says: format!("run {name} is being rolled back: its traffic goes to stable"),
@@ -302,15 +300,16 @@ pub(super) fn run(facts: &Facts) -> State {
             .into();
         }
         let since = span(facts.now - started);
-        let phase = match (facts.phase(), &status.step) {
-            ("Progressing" | "WaitingPromotion", Some(step)) => format!("step {step}"),
-            (phase, _) => phase.to_lowercase(),
-        };
-        return State::holds(format!("{name}, {phase}, for {since} (revision {revision})"));
+        return State::holds(if facts.stepping() {
+            format!("{name}, since {since}")
+        } else {
+            let message = waiting.map_or_else(|| facts.phase().to_owned(), |w| w.message.clone());
+            format!("{name} is past its steps, since {since}: {message}")
+        });
     }
     let at_rest = |c: &Condition| c.kind == "Ready" && c.status == "True";
     if let Some(ready) = status.conditions.iter().find(|c| at_rest(c)) {
-        return State::holds(format!("none is on: {}", ready.message));
+        return State::holds(format!("none is on; {}", ready.message));
     }
     let said = waiting.map(|w| (w.reason.clone(), w.message.clone()));
     let unready = || {
@@ -392,10 +391,10 @@ pub(super) fn pods(facts: &Facts) -> State {
         }
         .into();
     };
-    not_ready(facts, pod, format!("0 of {wanted} canary pods ready"))
+    not_ready(facts, pod, &format!("0 of {wanted} canary pods ready"))
 }
 
-fn not_ready(facts: &Facts, pod: &Value, read: String) -> State {
+fn not_ready(facts: &Facts, pod: &Value, read: &str) -> State {
     let (pod_name, space) = (name(pod), facts.namespace());
     let mut next = vec![format!("kubectl describe pod {pod_name} -n {space}")];
     let logs = |next: &mut Vec<String>, previous: &str| {
