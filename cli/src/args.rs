@@ -11,7 +11,7 @@ use url::Url;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  it could not be done, or lint found something
+  1  it could not be done, lint found something, or explain a broken link
   2  the command line is wrong
   3  refused: by the controller, by a policy or for want of rights
   4  no controller has answered within 5 seconds";

@@ -84,13 +84,26 @@ fn scrape_by_status(facts: &Facts) -> State {
 }
 
 fn ask_yourself(facts: &Facts, why: &str) -> State {
-    let next = format!(
-        "tidegate explain {} -n {} --metrics-server {}",
-        facts.name(),
-        facts.namespace(),
-        told_address(facts)
-    );
-    super::link::Blind { says: why.to_owned(), denied: false, next: vec![next] }.into()
+    super::link::Blind { says: why.to_owned(), denied: false, next: ask_again(facts) }.into()
+}
+
+/// With Prometheus at hand: through a tunnel, if its address is one of the cluster's own.
+fn ask_again(facts: &Facts) -> Vec<String> {
+    let told = told_address(facts);
+    let again = |url: &str| {
+        format!("tidegate explain {} -n {} --metrics-server {url}", facts.name(), facts.namespace())
+    };
+    match service_of(&told) {
+        Some(service) => vec![tunnel(&service), again(LOCAL)],
+        None => vec![again(&told)],
+    }
+}
+
+/// The near end of a tunnel.
+const LOCAL: &str = "http://localhost:9090";
+
+fn tunnel((service, space, port): &(String, String, u16)) -> String {
+    format!("kubectl port-forward -n {space} service/{service} 9090:{port}")
 }
 
 fn last_check(facts: &Facts) -> &[MetricStatus] {
@@ -108,23 +121,17 @@ fn told_address(facts: &Facts) -> String {
         let at = args.iter().position(|a| *a == "--metrics-server")?;
         args.get(at + 1).map(|url| (*url).to_owned())
     });
-    found.unwrap_or_else(|| "http://localhost:9090".to_owned())
+    found.unwrap_or_else(|| LOCAL.to_owned())
 }
 
-/// How to ask by hand: through a tunnel, if the address is one of the cluster's own.
+/// How to ask by hand, and whether anybody is there to ask.
 fn reach(facts: &Facts, url: &str, promql: &str) -> Vec<String> {
-    let mut next = vec![curl(url, promql)];
-    let inside = told_address(facts);
-    if let Some((service, space, port)) = service_of(&inside) {
-        next.insert(
-            0,
-            format!(
-                "kubectl get endpointslices -n {space} -l kubernetes.io/service-name={service}"
-            ),
-        );
-        next.push(format!("kubectl port-forward -n {space} service/{service} 9090:{port}"));
-    }
-    next
+    let Some(service) = service_of(&told_address(facts)) else { return vec![curl(url, promql)] };
+    let (name, space, _) = &service;
+    let look =
+        format!("kubectl get endpointslices -n {space} -l kubernetes.io/service-name={name}");
+    let url = if service_of(url).is_some() { LOCAL } else { url };
+    vec![look, tunnel(&service), curl(url, promql)]
 }
 
 /// Service, namespace and port of `http://prometheus.monitoring:9090`.
@@ -311,21 +318,16 @@ fn query_by_status(facts: &Facts) -> State {
     let waiting = facts.canary.status.as_ref().and_then(|s| s.waiting_for.as_ref());
     let no_data = waiting.filter(|w| w.reason == "NoData");
     if let Some(metric) = empty.filter(|_| no_data.is_some()) {
-        let url = told_address(facts);
         return Break {
             says: format!("Prometheus answers, and knows nothing about {}", metric.name),
             read: no_data.map(|w| w.message.clone()).unwrap_or_default(),
             expected: "a value; which part finds nothing is told with --metrics-server URL"
                 .to_owned(),
-            next: {
-                let mut next = reach(facts, &url, &metric.query);
-                next.push(format!(
-                    "tidegate explain {} -n {} --metrics-server URL",
-                    facts.name(),
-                    facts.namespace()
-                ));
-                next
-            },
+            next: [
+                reach(facts, &told_address(facts), &metric.query),
+                ask_again(facts).into_iter().rev().take(1).collect(),
+            ]
+            .concat(),
         }
         .into();
     }

@@ -1,6 +1,6 @@
 //! The links between a client and the Services: routes, their Gateways, other routes, and the shares in them.
 
-use providers::traffic::{GatewayName, Observed, Parent, System};
+use providers::traffic::{GatewayName, Observed, Parent, System, TrafficProvider};
 use rollout::Shape;
 use serde_json::Value;
 
@@ -209,26 +209,22 @@ fn gateway_state(gateway: &GatewayName, found: &Gateway, route: &Route) -> State
 /// No other route takes the same requests.
 pub(super) fn conflict(facts: &Facts) -> State {
     let (routes, _) = facts.found();
-    for route in &routes {
-        let kind = facts.kinds().find(|k| k.provider.kind() == route.provider.kind());
-        let others: Vec<&Value> = kind.iter().flat_map(|k| k.all.iter().flatten()).collect();
-        let conflicts = route.provider.conflicts(route.object, &others, &facts.backends());
-        if let Some(conflict) = conflicts.first() {
-            return Break {
-                says: "another route takes the same requests, or some of them".to_owned(),
-                read: conflict.to_string(),
-                expected: "one route for a host and path".to_owned(),
-                next: vec![
-                    format!("kubectl get {} -A", route.provider.kind().crd()),
-                    format!(
-                        "kubectl get {} {} -n {} -o yaml",
-                        route.provider.kind().crd(),
-                        name(route.object),
-                        namespace(route.object)
-                    ),
-                ],
-            }
-            .into();
+    let backends = facts.backends();
+    for kind in facts.kinds() {
+        let all: Vec<&Value> = kind.all.iter().flatten().collect();
+        let own = routes.iter().filter(|r| r.provider.kind() == kind.provider.kind());
+        let mut conflicts = own.flat_map(|r| kind.provider.conflicts(r.object, &all, &backends));
+        if let Some(conflict) = conflicts.next() {
+            return taken(kind.provider, conflict.to_string(), "one route for a host and path");
+        }
+        let elsewhere = all.iter().filter(|r| namespace(r) != facts.namespace());
+        let mut refused = elsewhere.flat_map(|r| kind.provider.refusals(r, &backends));
+        if let Some(refused) = refused.next() {
+            return taken(
+                kind.provider,
+                refused.to_string(),
+                "routes of the service's own namespace",
+            );
         }
     }
     if facts.kinds().any(|k| !k.everywhere) {
@@ -245,6 +241,16 @@ pub(super) fn conflict(facts: &Facts) -> State {
         return blind.into();
     }
     State::holds("no other route takes the same requests")
+}
+
+fn taken(provider: &dyn TrafficProvider, read: String, expected: &str) -> State {
+    Break {
+        says: "another route takes the same requests, or some of them".to_owned(),
+        read,
+        expected: expected.to_owned(),
+        next: vec![format!("kubectl get {} -A", provider.kind().crd())],
+    }
+    .into()
 }
 
 /// The system has taken the routes as they are now.
@@ -370,7 +376,28 @@ pub(super) fn shares(facts: &Facts) -> State {
         }
         .into();
     }
+    if let Some(lost) = lost(&shape, facts) {
+        return Break {
+            says: "the route does not tell apart what the run means it to".to_owned(),
+            read: format!("{shape} for the canary{policy}"),
+            expected: lost,
+            next,
+        }
+        .into();
+    }
     State::holds(told(&shape, facts))
+}
+
+/// Requests of testers, or copies, that the run means and the route doesn't have.
+fn lost(shape: &Shape, facts: &Facts) -> Option<String> {
+    let traffic = facts.canary.status.as_ref()?.traffic.as_ref()?;
+    let matches: Vec<String> = shape.matches.iter().map(ToString::to_string).collect();
+    if let Some(tester) = traffic.matches.iter().find(|m| !matches.contains(m)) {
+        return Some(format!("requests with {tester} for the canary, too"));
+    }
+    let mirrored = shape.mirror.map(|share| share.percent());
+    let copies = traffic.mirrored.filter(|_| mirrored != traffic.mirrored)?;
+    Some(format!("a copy of {copies} % of the requests for the canary, too"))
 }
 
 fn told(shape: &Shape, facts: &Facts) -> String {

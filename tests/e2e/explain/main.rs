@@ -75,6 +75,14 @@ async fn name(
         Ok(right.then_some(answer))
     })
     .await;
+    // Once may be chance.
+    let answer = match answer {
+        Ok(_) => explain(cluster, &scene).await,
+        Err(error) => Err(error),
+    };
+    if let Ok(answer) = &answer {
+        last = Ok((text(answer, "/broken"), sentence(answer)));
+    }
     let command = match &answer {
         Ok(answer) => first_command(cluster, answer).await,
         Err(_) => None,
@@ -184,7 +192,7 @@ fn a_canary_that_gets_its_share_has_nothing_broken() -> Result<()> {
         let requests = fine["links"].as_array().context("links")?.iter();
         let requests = requests.filter(|l| l["link"] == "requests").map(|l| text(l, "/says"));
         let requests: Vec<_> = requests.collect();
-        ensure!(requests.iter().any(|r| r.contains("(50 % are meant)")), "{requests:?}");
+        ensure!(requests.iter().any(|r| r.contains("50 % are meant")), "{requests:?}");
         print(cluster, &scene).await?;
         scene.end().await
     })

@@ -137,6 +137,15 @@ fn another_route_for_the_same_requests() {
         kind.all.as_mut().unwrap().push(other);
     };
     breaks("conflict", "route other/theirs", theirs);
+    breaks("conflict", "move the route to namespace shop", |f| {
+        let mut other = split_route();
+        other["metadata"] = json!({"name": "theirs", "namespace": "other", "uid": "o"});
+        other["spec"]["hostnames"] = json!(["another.example.com"]);
+        other["spec"]["rules"] =
+            json!([{"backendRefs": [{"name": "checkout", "namespace": "shop", "port": 80}]}]);
+        let kind = f.routes.iter_mut().find(|k| k.provider.kind().kind == "HTTPRoute").unwrap();
+        kind.all.as_mut().unwrap().push(other);
+    });
     hides("conflict", "routes of other namespaces", |f| f.routes[0].everywhere = false);
 }
 
@@ -269,6 +278,12 @@ fn shares_that_are_not_as_they_are_meant() {
         f.split_policy = Ok(false);
         route(f)["spec"]["rules"][0]["backendRefs"] =
             json!([{"name": "checkout", "port": 80, "weight": 1}]);
+    });
+    breaks("shares", "requests with header x-tester=yes", |f| {
+        f.canary = status_with(|s| s["traffic"]["matches"] = json!(["header x-tester=yes"]));
+    });
+    breaks("shares", "a copy of 10 %", |f| {
+        f.canary = status_with(|s| s["traffic"]["mirrored"] = json!(10));
     });
     breaks("shares", "the run means 50 %", |f| {
         f.canary = status_with(|s| s["traffic"]["intended"] = json!(50));

@@ -88,3 +88,27 @@ fn what_may_not_be_read_is_not_taken_for_good() {
     facts.network_policies = denied("networkpolicies.networking.k8s.io");
     golden("explain-blind.txt", &facts);
 }
+
+#[test]
+fn colours_take_no_room() {
+    let mut facts = healthy();
+    facts.measured = answers(0.0, 0.0);
+    let chain = chain(&facts);
+    let page = |colours| {
+        let paint = Paint { colours };
+        let program = Program("kubectl tidegate");
+        Page { facts: &facts, chain: &chain, program, metrics_server: None, paint, width: 60 }
+            .lines()
+    };
+    let bare: Vec<String> = page(true)
+        .iter()
+        .map(|line| {
+            let mut parts = line.split('\u{1b}');
+            let first = parts.next().unwrap_or_default().to_owned();
+            let rest = parts.map(|part| part.split_once('m').map_or("", |(_, text)| text));
+            first + &rest.collect::<String>()
+        })
+        .collect();
+    assert_eq!(bare, page(false));
+    assert_ne!(page(true), page(false));
+}
