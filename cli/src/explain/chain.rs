@@ -14,13 +14,17 @@ pub(super) fn chain(facts: &Facts) -> Vec<Link> {
         link("controller", workload::controller(facts)),
         link("deployment", workload::target(facts)),
         link("labels", workload::labels(facts)),
-        link("route", route::route(facts)),
-        link("gateway", route::gateway(facts)),
-        link("conflict", route::conflict(facts)),
     ];
-    all.extend(mesh::mesh(facts).map(|state| link("mesh", state)));
+    let routed = !facts.by_selector();
+    if routed {
+        all.push(link("route", route::route(facts)));
+        all.push(link("gateway", route::gateway(facts)));
+        all.push(link("conflict", route::conflict(facts)));
+        all.extend(mesh::mesh(facts).map(|state| link("mesh", state)));
+    }
+    let acceptance = routed.then(|| link("acceptance", route::acceptance(facts)));
     if !facts.stepping() {
-        all.push(link("acceptance", route::acceptance(facts)));
+        all.extend(acceptance);
         all.push(link("run", workload::run(facts)));
         return all;
     }
@@ -28,8 +32,11 @@ pub(super) fn chain(facts: &Facts) -> Vec<Link> {
         link("run", workload::run(facts)),
         link("pods", workload::pods(facts)),
         link("endpoints", workload::endpoints(facts)),
-        link("acceptance", route::acceptance(facts)),
-        link("shares", route::shares(facts)),
+    ]);
+    all.extend(acceptance);
+    let shares = if routed { route::shares(facts) } else { workload::pointed(facts) };
+    all.extend([
+        link("shares", shares),
         link("network", mesh::network(facts)),
         link("scrape", metrics::scrape(facts)),
         link("query", metrics::query(facts)),

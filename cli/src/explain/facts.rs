@@ -133,6 +133,24 @@ impl Facts {
         self.run_is_on() && matches!(self.phase(), "Progressing" | "WaitingPromotion")
     }
 
+    /// No route splits: the user's Service is pointed at one revision or the other.
+    pub(super) fn by_selector(&self) -> bool {
+        self.canary.spec.provider == Some(api::Provider::Kubernetes)
+    }
+
+    /// The hash that the user's Service selects by.
+    pub(super) fn selected_hash(&self) -> Option<&str> {
+        let service = self.service.as_ref().ok()?.as_ref()?;
+        service.pointer("/spec/selector")?.get(POD_TEMPLATE_HASH)?.as_str()
+    }
+
+    /// Those that the user's Service selects.
+    pub(super) fn selected_pods(&self) -> Vec<&Value> {
+        let service = self.service.as_ref().ok().and_then(Option::as_ref);
+        let selector = service.map(|s| object::map(s, "/spec/selector")).unwrap_or_default();
+        self.living(|pod| object::unmet(&selector, &object::map(pod, "/metadata/labels")).is_none())
+    }
+
     /// Those of the canary.
     pub(super) fn canary_pods(&self) -> Vec<&Value> {
         self.living(|pod| object::label(pod, ROLE_LABEL) == Some(controller::objects::ROLE))
@@ -140,9 +158,8 @@ impl Facts {
 
     /// Those that stable serves with: of the revision that the Service is pinned to, if it is.
     pub(super) fn stable_pods(&self) -> Vec<&Value> {
-        let service = self.service.as_ref().ok().and_then(Option::as_ref);
-        let pinned =
-            service.and_then(|s| s.pointer("/spec/selector")?.get(POD_TEMPLATE_HASH)?.as_str());
+        // What the Service selects may be the canary where no route splits.
+        let pinned = self.selected_hash().filter(|_| !self.by_selector());
         self.living(|pod| {
             object::label(pod, ROLE_LABEL).is_none()
                 && pinned.is_none_or(|hash| object::label(pod, POD_TEMPLATE_HASH) == Some(hash))

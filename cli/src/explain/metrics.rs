@@ -60,6 +60,7 @@ fn whose(word: &str) -> &'static str {
         "istio" => "Istio's proxies",
         "outbound" | "response" | "request" => "Linkerd's proxies",
         "hubble" => "Hubble",
+        "http" => "the pods",
         _ => "what has these metrics",
     }
 }

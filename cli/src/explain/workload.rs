@@ -176,7 +176,7 @@ pub(super) fn labels(facts: &Facts) -> State {
         }
         .into();
     }
-    let pods = facts.stable_pods();
+    let pods = facts.selected_pods();
     if let (Some(hash), []) = (selector.get(POD_TEMPLATE_HASH), pods.as_slice()) {
         let ours = label(service, PIN_LABEL).is_some();
         let who = if ours { "Tidegate pinned it" } else { "somebody pinned it" };
@@ -188,7 +188,8 @@ pub(super) fn labels(facts: &Facts) -> State {
         }
         .into();
     }
-    let side = Side { service, pods: &pods, what: "stable" };
+    let what = if facts.by_selector() { "selected" } else { "stable" };
+    let side = Side { service, pods: &pods, what };
     side.state(facts, || format!("service/{name} selects them by {}", query(&own)))
 }
 
@@ -495,4 +496,33 @@ pub(super) fn endpoints(facts: &Facts) -> State {
     side.state(facts, || {
         format!("service/{name_}: {} behind it", count(up, "ready address", "ready addresses"))
     })
+}
+
+/// Where no route splits: the user's Service points at the revision that the run means.
+pub(super) fn pointed(facts: &Facts) -> State {
+    let (name_, space) = (facts.service_name(), facts.namespace());
+    let canary = facts.canary_pods();
+    let of_canary = canary.first().and_then(|pod| label(pod, POD_TEMPLATE_HASH));
+    let selected = facts.selected_hash();
+    let to_canary = selected.is_some() && selected == of_canary;
+    let wanted = facts.intended() == 100;
+    if to_canary == wanted {
+        let whose = if to_canary { "the canary's pods" } else { "stable's pods" };
+        return State::holds(format!("service/{name_} points at {whose}, as the step wants"));
+    }
+    let whose = if wanted { "the canary's" } else { "stable's" };
+    Break {
+        says: format!("service/{name_} does not point at {whose} pods, and the step wants it to"),
+        read: format!(
+            "{POD_TEMPLATE_HASH}: {} in its selector, {} on the canary's pods",
+            selected.unwrap_or("none"),
+            of_canary.unwrap_or("none")
+        ),
+        expected: format!("the hash of {whose} pods in the selector"),
+        next: vec![
+            format!("kubectl get service {name_} -n {space} -o jsonpath='{{.spec.selector}}'"),
+            format!("kubectl get pods -n {space} -L {POD_TEMPLATE_HASH},{}", api::ROLE_LABEL),
+        ],
+    }
+    .into()
 }

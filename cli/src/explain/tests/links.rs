@@ -291,6 +291,23 @@ fn shares_that_are_not_as_they_are_meant() {
 }
 
 #[test]
+fn a_service_that_points_at_the_wrong_revision() {
+    // Without a route, at the step of weight 100.
+    let switched = |hash: &'static str| {
+        move |f: &mut Facts| {
+            f.canary = status_with(|s| s["traffic"]["intended"] = json!(100));
+            f.canary.spec.provider = Some(api::Provider::Kubernetes);
+            object(&mut f.service)["spec"]["selector"]["pod-template-hash"] = json!(hash);
+            for kind in &mut f.routes {
+                kind.all = Ok(vec![]);
+            }
+        }
+    };
+    holds(switched("7f9c4"));
+    breaks("shares", "does not point at the canary's pods", switched("6d4b8"));
+}
+
+#[test]
 fn a_network_policy_that_isolates() {
     let policy = |selector: Value, ingress: Value| json!({"metadata": {"name": "np"}, "spec": {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": ingress}});
     let canaries = json!({"matchLabels": {"tidegate.dev/role": "canary"}});
