@@ -113,7 +113,13 @@ pub(crate) struct ExplainArgs {
     /// Canary
     pub(crate) name: String,
     /// Prometheus, as it is reached from here: asked what the controller asks, and which part finds nothing
-    #[arg(long, env = "TIDEGATE_METRICS_SERVER", value_name = "URL", value_parser = http_url)]
+    #[arg(
+        long,
+        env = "TIDEGATE_METRICS_SERVER",
+        hide_env_values = true,
+        value_name = "URL",
+        value_parser = http_url
+    )]
     pub(crate) metrics_server: Option<Url>,
     /// Folder with its credentials, as the controller takes it
     #[arg(

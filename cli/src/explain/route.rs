@@ -1,7 +1,7 @@
 //! The links between a client and the Services: routes, their Gateways, other routes, and the shares in them.
 
 use providers::traffic::{GatewayName, Observed, Parent, System, TrafficProvider};
-use rollout::Shape;
+use rollout::{Shape, Weight};
 use serde_json::Value;
 
 use super::facts::{Facts, Gateway, Route};
@@ -329,8 +329,10 @@ pub(super) fn shares(facts: &Facts) -> State {
         ));
     }
     let policy = match &facts.split_policy {
-        Ok(true) => "; the policy tidegate-split is there",
-        Ok(false) => "; the policy tidegate-split is not, so an owner's write undoes the split",
+        Ok(true) => "; the policy tidegate-split is installed",
+        Ok(false) => {
+            "; the policy tidegate-split is not installed, so an owner's write undoes the split"
+        }
         Err(_) => "",
     };
     if facts.split_policy != Ok(true) {
@@ -395,7 +397,7 @@ fn lost(shape: &Shape, facts: &Facts) -> Option<String> {
     if let Some(tester) = traffic.matches.iter().find(|m| !matches.contains(m)) {
         return Some(format!("requests with {tester} for the canary, too"));
     }
-    let mirrored = shape.mirror.map(|share| share.percent());
+    let mirrored = shape.mirror.map(Weight::percent);
     let copies = traffic.mirrored.filter(|_| mirrored != traffic.mirrored)?;
     Some(format!("a copy of {copies} % of the requests for the canary, too"))
 }

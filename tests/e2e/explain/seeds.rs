@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use tests::{App, Cluster, Controller, ENOUGH, Kind, Load, Plane, Requests, Shop, wait_for};
+use tests::{
+    App, Cluster, Controller, ENOUGH, Fault as Metrics, FaultyPrometheus, Kind, Load, Plane,
+    Requests, Shop, wait_for,
+};
 
 use crate::scraper::Scraper;
 
@@ -44,6 +47,7 @@ enum What {
     LabelRenamed,
     NoEndpointStatistics,
     NoLoad,
+    NoDataAndNoAddress,
     TooFewRequests,
     WeightsUndone,
 }
@@ -208,6 +212,13 @@ pub(crate) const FAULTS: &[Fault] = &[
         "nobody sends requests to service shop",
     ),
     fault(
+        What::NoDataAndNoAddress,
+        "no data, and no address given",
+        "e-empty",
+        "query",
+        "Prometheus answers, and knows nothing about failing",
+    ),
+    fault(
         What::TooFewRequests,
         "fewer than minRequests",
         "e-few",
@@ -230,14 +241,22 @@ pub(crate) struct Scene {
     pub(crate) shop: Shop,
     controller: Option<Controller>,
     load: Option<Load>,
-    prometheus: String,
+    /// What is asked; `None`: the status has to do.
+    prometheus: Option<String>,
+    /// What the controller asks, if that is another.
+    _front: Option<FaultyPrometheus>,
 }
 
 impl Scene {
+    fn of(shop: Shop, controller: Controller, load: Option<Load>) -> Self {
+        let prometheus = Some(Plane::Prometheus.url().to_owned());
+        Self { shop, controller: Some(controller), load, prometheus, _front: None }
+    }
+
     pub(crate) fn args(&self, more: &[&str]) -> Vec<String> {
         let args = ["explain", self.shop.name(), "-n", self.shop.app.namespace()];
-        let prometheus = ["--metrics-server", &self.prometheus];
-        args.iter().chain(&prometheus).chain(more).map(|&s| s.to_owned()).collect()
+        let prometheus = self.prometheus.iter().flat_map(|url| ["--metrics-server", url]);
+        args.into_iter().chain(prometheus).chain(more.iter().copied()).map(str::to_owned).collect()
     }
 
     async fn stop_controller(&mut self) -> Result<()> {
@@ -300,8 +319,7 @@ fn app(namespace: &str) -> App {
 /// A canary that is at rest.
 async fn at_rest(cluster: &'static Cluster, namespace: &str) -> Result<Scene> {
     let (shop, controller) = Shop::open(cluster, Plane::Traefik, app(namespace)).await?;
-    let prometheus = Plane::Prometheus.url().to_owned();
-    Ok(Scene { shop, controller: Some(controller), load: None, prometheus })
+    Ok(Scene::of(shop, controller, None))
 }
 
 /// A run of 2.0 that stays at 50 % until it is approved.
@@ -327,8 +345,7 @@ pub(crate) async fn half_way(
         status["waitingFor"]["reason"] == "AwaitingApproval" && status["traffic"]["stored"] == 50
     })
     .await?;
-    let prometheus = Plane::Prometheus.url().to_owned();
-    Ok(Scene { shop, controller: Some(controller), load, prometheus })
+    Ok(Scene::of(shop, controller, load))
 }
 
 pub(crate) async fn seed(
@@ -405,6 +422,7 @@ pub(crate) async fn seed(
         What::NoLoad => {
             asked(cluster, Plane::EnvoyGateway, space, Plane::Prometheus.url(), false).await
         }
+        What::NoDataAndNoAddress => no_data(cluster, space).await,
         What::TooFewRequests => too_few(cluster, space).await,
         What::WeightsUndone => weights_undone(cluster, space).await,
     }
@@ -418,7 +436,7 @@ async fn asked(
     with_load: bool,
 ) -> Result<Scene> {
     let scene = half_way(cluster, gateway, space, with_load).await?;
-    Ok(Scene { prometheus: prometheus.to_owned(), ..scene })
+    Ok(Scene { prometheus: Some(prometheus.to_owned()), ..scene })
 }
 
 async fn no_controller(cluster: &'static Cluster, space: &str) -> Result<Scene> {
@@ -433,8 +451,7 @@ async fn owner_paused(cluster: &'static Cluster, space: &str) -> Result<Scene> {
     shop.patch(Kind::Deployment, "shop", &json!({"spec": {"paused": true}})).await?;
     let controller = shop.controller().await?;
     shop.create(Kind::Canary, shop.canary()).await?;
-    let prometheus = Plane::Prometheus.url().to_owned();
-    Ok(Scene { shop, controller: Some(controller), load: None, prometheus })
+    Ok(Scene::of(shop, controller, None))
 }
 
 /// At rest, with the route changed by its owner.
@@ -565,8 +582,7 @@ async fn port_lost(cluster: &'static Cluster, space: &str) -> Result<Scene> {
     let controller = shop.controller().await?;
     shop.adopt().await?;
     shop.apply(Kind::Deployment, &called("2.0", "http")).await?;
-    let prometheus = Plane::Prometheus.url().to_owned();
-    Ok(Scene { shop, controller: Some(controller), load: None, prometheus })
+    Ok(Scene::of(shop, controller, None))
 }
 
 async fn too_few(cluster: &'static Cluster, space: &str) -> Result<Scene> {
@@ -580,8 +596,18 @@ async fn too_few(cluster: &'static Cluster, space: &str) -> Result<Scene> {
     let requests = Requests::through(Plane::Traefik, &format!("{space}.test")).per_second(40);
     let load = Some(Load::start(cluster, &requests).await?);
     shop.bump("2.0").await?;
-    let prometheus = Plane::Prometheus.url().to_owned();
-    Ok(Scene { shop, controller: Some(controller), load, prometheus })
+    Ok(Scene::of(shop, controller, load))
+}
+
+/// The controller's Prometheus knows nothing, and nobody says where it is.
+async fn no_data(cluster: &'static Cluster, space: &str) -> Result<Scene> {
+    let front = FaultyPrometheus::start(Plane::Prometheus.url()).await?;
+    front.set(Metrics::Empty);
+    let shop = Shop::deploy(cluster, Plane::Traefik, app(space)).await?;
+    let controller = Controller::start(cluster, front.url(), &["--namespace", space]).await?;
+    shop.adopt().await?;
+    shop.bump("2.0").await?;
+    Ok(Scene { prometheus: None, _front: Some(front), ..Scene::of(shop, controller, None) })
 }
 
 /// Without the policy the owner's next apply has its own backend alone, and the annotation stays.
