@@ -192,9 +192,11 @@ impl Facts {
         (routes, refused)
     }
 
-    /// Of the provider that the spec names; of all, if it names none.
+    /// Of the provider that the spec names, or else of the one that the controller has found; of all, if there is neither.
     pub(super) fn kinds(&self) -> impl Iterator<Item = &RoutesOfKind> {
-        let wanted = self.canary.spec.provider.map(api::Provider::name);
+        let traffic = self.canary.status.as_ref().and_then(|s| s.traffic.as_ref());
+        let known = traffic.and_then(|t| t.provider.as_deref());
+        let wanted = self.canary.spec.provider.map(api::Provider::name).or(known);
         self.routes.iter().filter(move |k| wanted.is_none_or(|w| w == k.provider.kind().provider))
     }
 }

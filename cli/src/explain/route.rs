@@ -4,8 +4,8 @@ use providers::traffic::{GatewayName, Observed, Parent, System, TrafficProvider}
 use rollout::{Shape, Weight};
 use serde_json::Value;
 
-use super::facts::{Facts, Gateway, Route};
-use super::link::{Break, State};
+use super::facts::{Facts, Gateway, Route, RoutesOfKind};
+use super::link::{Blind, Break, State};
 use super::object::{condition, name, namespace, says, text};
 
 /// In full: Istio has gateways of its own.
@@ -15,9 +15,6 @@ const GATEWAYS: &str = "gateways.gateway.networking.k8s.io";
 pub(super) fn route(facts: &Facts) -> State {
     let space = facts.namespace();
     let service = facts.service_name();
-    if let Some(blind) = facts.kinds().find_map(|k| k.all.as_ref().err()) {
-        return blind.clone().into();
-    }
     let (routes, refused) = facts.found();
     let names = |route: &Route| route.provider.services(route.object).iter().any(|s| s == service);
     if let Some(why) = refused.first() {
@@ -29,7 +26,11 @@ pub(super) fn route(facts: &Facts) -> State {
         }
         .into();
     }
-    let Some(first) = routes.iter().find(|r| names(r)) else { return no_route(facts, &routes) };
+    let Some(first) = routes.iter().find(|r| names(r)) else {
+        // It may be of a kind that may not be read.
+        let blind = facts.kinds().find_map(|k| k.all.as_ref().err());
+        return blind.map_or_else(|| no_route(facts, &routes), |blind| blind.clone().into());
+    };
     let others = routes.len() - 1;
     let more = if others == 0 { String::new() } else { format!(" and {others} more") };
     State::holds(format!("{}{more} in {space} names service {service}", first.called()))
@@ -227,18 +228,18 @@ pub(super) fn conflict(facts: &Facts) -> State {
             );
         }
     }
-    if facts.kinds().any(|k| !k.everywhere) {
-        let mut blind = super::link::Blind {
+    let ours = |k: &&RoutesOfKind| routes.iter().any(|r| r.provider.kind() == k.provider.kind());
+    let hidden: Vec<_> = facts.kinds().filter(ours).filter(|k| !k.everywhere).collect();
+    if !hidden.is_empty() {
+        let can_i =
+            |k: &&RoutesOfKind| format!("kubectl auth can-i list {} -A", k.provider.kind().crd());
+        return Blind {
             says: "routes of other namespaces can't be read, and one may take the requests"
                 .to_owned(),
             denied: true,
-            next: vec![],
-        };
-        let kinds = facts.kinds().filter(|k| !k.everywhere);
-        blind.next = kinds
-            .map(|k| format!("kubectl auth can-i list {} -A", k.provider.kind().crd()))
-            .collect();
-        return blind.into();
+            next: hidden.iter().map(can_i).collect(),
+        }
+        .into();
     }
     State::holds("no other route takes the same requests")
 }

@@ -107,6 +107,8 @@ fn a_route_that_is_not_there_or_can_not_be_split() {
         r["spec"]["rules"][0]["backendRefs"][1]["name"] = json!("another");
     });
     hides("route", "no right", |f| f.routes[0].all = denied("httproutes"));
+    // A kind that isn't used may stay hidden.
+    holds(|f| f.routes.last_mut().unwrap().all = denied("ingressroutes"));
 }
 
 #[test]
