@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use providers::traffic::Parent;
+use providers::traffic::{Parent, System};
 use serde_json::Value;
 
 use super::facts::Facts;
@@ -268,9 +268,34 @@ fn open(rule: &Value) -> bool {
     list(rule, "/from").is_empty() && list(rule, "/ports").is_empty()
 }
 
+/// Commands of a system that has kinds of routes of its own.
+pub(super) fn own(facts: &Facts, system: &System) -> Vec<String> {
+    match system {
+        System::Istio | System::IstioWithoutTelemetry => vec![
+            format!("istioctl analyze -n {}", facts.namespace()),
+            "istioctl proxy-status".to_owned(),
+        ],
+        System::Traefik
+        | System::EnvoyGateway
+        | System::Contour
+        | System::TraefikService
+        | System::Kubernetes
+        | System::Other(_) => vec![],
+    }
+}
+
 /// What shows that the system itself sends requests elsewhere.
 pub(super) fn of_system(facts: &Facts) -> Vec<String> {
     let (space, target) = (facts.namespace(), facts.canary_name());
+    let (routes, _) = facts.found();
+    let mut parents = routes.iter().flat_map(super::facts::Route::parents);
+    let kind_of_its_own = parents.find_map(|parent| match parent {
+        Parent::Of(system) => Some(system),
+        Parent::Gateway(_) | Parent::Service { .. } => None,
+    });
+    if let Some(system) = kind_of_its_own {
+        return own(facts, &system);
+    }
     match controller(facts).as_deref() {
         Some(LINKERD) => {
             let mut next = vec![format!("linkerd viz stat-inbound -n {space} deploy/{target}")];

@@ -302,7 +302,7 @@ fn accept_next(facts: &Facts, route: &Route) -> Vec<String> {
             Parent::Service { controller, .. } => {
                 next.extend(super::mesh::commands(facts, controller.as_deref()));
             }
-            Parent::Of(_) => {}
+            Parent::Of(system) => next.extend(super::mesh::own(facts, &system)),
         }
     }
     next
