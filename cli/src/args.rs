@@ -11,10 +11,17 @@ use url::Url;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  it could not be done, or lint found something
+  1  it could not be done, lint found something, or explain a broken link
   2  the command line is wrong
   3  refused: by the controller, by a policy or for want of rights
   4  no controller has answered within 5 seconds";
+
+const EXPLAIN_EXIT_CODES: &str = "\
+Exit codes:
+  0  nothing is broken
+  1  a link is broken, or it could not be done
+  2  the command line is wrong
+  3  nothing is broken that may be read, and something may not";
 
 /// Brings a new revision of a Deployment to its users in steps, and back if it is worse.
 ///
@@ -41,6 +48,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Show where canaries stand and what they wait for
     Status(StatusArgs),
+    /// Say why no traffic reaches the canary, or why there is no data, and what to type next
+    Explain(ExplainArgs),
     /// Let the step go on that waits for someone to promote
     Promote(ActArgs),
     /// Send the traffic back to stable and remove the canary
@@ -96,6 +105,40 @@ pub(crate) enum Output {
     Yaml,
     Wide,
     Name,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = EXPLAIN_EXIT_CODES)]
+pub(crate) struct ExplainArgs {
+    /// Canary
+    pub(crate) name: String,
+    /// Prometheus, as it is reached from here: asked what the controller asks, and which part finds nothing
+    #[arg(
+        long,
+        env = "TIDEGATE_METRICS_SERVER",
+        hide_env_values = true,
+        value_name = "URL",
+        value_parser = http_url
+    )]
+    pub(crate) metrics_server: Option<Url>,
+    /// Folder with its credentials, as the controller takes it
+    #[arg(
+        long,
+        env = "TIDEGATE_METRICS_SERVER_CREDENTIALS",
+        value_name = "DIR",
+        requires = "metrics_server"
+    )]
+    pub(crate) metrics_server_credentials: Option<PathBuf>,
+    /// How to print: for programs
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<ExplainOutput>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExplainOutput {
+    Json,
 }
 
 #[derive(Args, Debug)]
@@ -249,6 +292,8 @@ mod tests {
             "tidegate status -A -n shop",
             "tidegate status -o table",
             "tidegate abort",
+            "tidegate explain",
+            "tidegate explain shop -o yaml",
             "tidegate lint",
             "tidegate render x.yaml",
         ] {

@@ -8,6 +8,7 @@ mod cluster;
 mod crds;
 mod daemon;
 mod exit;
+mod explain;
 mod follow;
 mod lint;
 mod manifest;
@@ -56,6 +57,7 @@ async fn main() -> ExitCode {
 async fn run(command: Command, program: Program, terminal: Terminal) -> anyhow::Result<Exit> {
     Ok(match command {
         Command::Status(args) => status::run(args, program, terminal).await?,
+        Command::Explain(args) => explain::run(args, program, terminal).await?,
         Command::Promote(args) => act::run(ActionVerb::Promote, args, program).await?,
         Command::Abort(args) => act::run(ActionVerb::Abort, args, program).await?,
         Command::Retry(args) => act::run(ActionVerb::Retry, args, program).await?,

@@ -209,6 +209,8 @@ fn ready_endpoints(ctx: &Context, namespace: &str, service: &str) -> u32 {
     let slices = ctx.caches.endpoints.state_filter(|slice| {
         slice.metadata.namespace.as_deref() == Some(namespace)
             && slice.labels().get("kubernetes.io/service-name").is_some_and(|s| s == service)
+            // A Service whose named port the pods don't have has addresses that nobody can send to.
+            && slice.ports.as_ref().is_some_and(|ports| !ports.is_empty())
     });
     // A pod with two addresses has two slices.
     let per_family = |family: &str| {
