@@ -38,6 +38,13 @@ pub enum Observed {
     TooFew { all: u64, need: u64 },
 }
 
+impl Share {
+    /// Whether there were requests enough for a verdict to rest on.
+    pub fn is_enough(&self) -> bool {
+        self.all >= NEEDED
+    }
+}
+
 /// Compares what `canary` got of `all` requests with its `weight` in percent.
 ///
 /// At the ends nothing is left to chance: at 0 one request of the canary's differs, at 100 one of

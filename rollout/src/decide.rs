@@ -126,7 +126,7 @@ fn leave(
             return None;
         }
     };
-    let back = |cause| Some(go_back(run.stable.clone(), phase, seen, cause, now));
+    let back = |cause| Some(go_back(run, run.stable.clone(), phase, seen, cause, now));
     let Target::Found(target) = &seen.target else {
         return match seen.canary.ready {
             _ if seen.deleting => back(Cause::Deleted),
@@ -183,13 +183,14 @@ fn roll(promotion: &Promotion, now: DateTime<Utc>) -> Decision {
 
 /// The way back from any phase.
 pub(crate) fn go_back(
+    run: &Run,
     to: Revision,
     phase: &Phase,
     seen: &Observation,
     cause: Cause,
     now: DateTime<Utc>,
 ) -> Decision {
-    let retreat = Retreat::from(phase, to, seen, cause.clone(), now);
+    let retreat = Retreat::from(run, phase, to, seen, cause.clone(), now);
     Decision::new(Phase::RollingBack(retreat), Reason::RollingBack { cause }).at(now)
 }
 
@@ -202,9 +203,11 @@ fn orphaned(run: &Run, orphan: &Orphan, seen: &Observation, now: DateTime<Utc>) 
     let cause = if seen.deleting { Cause::Deleted } else { Cause::Recreated };
     match &seen.target {
         Target::Found(t) if t.rolled_to(&t.revision) => {
-            go_back(t.revision.clone(), &phase, seen, cause, now)
+            go_back(run, t.revision.clone(), &phase, seen, cause, now)
         }
-        Target::Missing if seen.deleting => go_back(run.stable.clone(), &phase, seen, cause, now),
+        Target::Missing if seen.deleting => {
+            go_back(run, run.stable.clone(), &phase, seen, cause, now)
+        }
         Target::Found(_) | Target::Missing => {
             Decision::new(phase, Reason::TargetGone { ready: seen.canary.ready })
         }

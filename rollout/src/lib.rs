@@ -7,6 +7,7 @@
 
 mod decide;
 mod effect;
+mod look;
 mod observation;
 mod phase;
 mod plan;
@@ -20,6 +21,7 @@ mod weight;
 
 pub use decide::{Answer, Decision, decide};
 pub use effect::Effect;
+pub use look::{DueLook, Left, Leftover, Look, Sighting};
 pub use observation::{
     CanaryPods, DueVerdict, HeldBy, Observation, Pods, Request, Target, Traffic, Verb, Workload,
 };
@@ -28,7 +30,7 @@ pub use phase::{
     RetreatStage, Stage, Timed,
 };
 pub use plan::{Blind, Hold, NoData, Plan, PlanError, Rules, Run, Step};
-pub use reason::Reason;
+pub use reason::{Ending, Reason, Routed};
 pub use rest::{Ended, Rest, RestDecision, rest};
 pub use shape::{Condition, Match, Part, Pattern, Shape};
 pub use weight::{Revision, Weight};

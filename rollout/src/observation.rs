@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use analysis::Verdict;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{Revision, Shape};
+use crate::{Leftover, Revision, Shape};
 
 /// What was seen of the world. Facts only: what they mean is decided by [`decide`](crate::decide) and [`rest`](crate::rest()).
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,8 @@ pub struct Observation {
     pub pinned: Option<Revision>,
     /// The verdict of the check that was due, if it has been made.
     pub verdict: Option<DueVerdict>,
+    /// The answer to the look that was due, if it has been made.
+    pub left: Option<Leftover>,
     /// The oldest action that nobody has answered yet.
     pub request: Option<Request>,
     /// What keeps the canary from working at all: a sentence with the way out.
@@ -161,6 +163,8 @@ pub struct Traffic {
     pub trouble: Option<String>,
     /// How long a write takes until no request is routed by the old one, at most.
     pub settle: TimeDelta,
+    /// The metrics can tell whether a request was routed to the canary: they count no probes and no scrapes.
+    pub observable: bool,
 }
 
 /// The verdict of one check.

@@ -2,7 +2,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
-use crate::{Plan, Reason, Revision, Run, Shape, Weight};
+use crate::{Look, Plan, Reason, Revision, Run, Shape, Weight};
 
 /// Where a run stands: the cursor that is recorded before its effects are applied. A phase carries what it needs and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,11 +25,18 @@ pub struct Timed<S> {
     pub at: S,
     pub since: DateTime<Utc>,
     pub reached: Option<DateTime<Utc>>,
+    /// What is asked of the metrics before it is left.
+    pub look: Option<Look>,
 }
 
 impl<S> Timed<S> {
     pub fn new(at: S, since: DateTime<Utc>) -> Self {
-        Self { at, since, reached: None }
+        Self { at, since, reached: None, look: None }
+    }
+
+    /// What it wants isn't so, or no longer.
+    pub(crate) fn missed(&mut self) {
+        (self.reached, self.look) = (None, None);
     }
 }
 
@@ -130,6 +137,8 @@ pub struct Retreat {
     pub to: Revision,
     /// What the route gives the canary; `None`: it was never split.
     pub weight: Option<Weight>,
+    /// The run has routed requests to the canary, so some may still be on their way to it.
+    pub exposed: bool,
     pub stage: Timed<RetreatStage>,
 }
 
@@ -295,6 +304,20 @@ impl Phase {
         }
     }
 
+    /// The run has routed requests to the canary.
+    pub(crate) fn exposed(&self, plan: &Plan) -> bool {
+        match self {
+            Self::Progressing(p) => p.exposed(plan),
+            Self::Promoting(p) => {
+                p.stage.at > PromotionStage::Fill || (p.from.is_some() && plan.exposes(usize::MAX))
+            }
+            Self::RollingBack(r) => r.exposed,
+            // The step at which it was lost isn't known any more.
+            Self::Orphaned(o) => o.weight.is_some(),
+            Self::Ended(_) => false,
+        }
+    }
+
     /// What the route is meant to look like; `None`: as its owner wrote it.
     pub fn shape(&self, run: &Run) -> Option<Shape> {
         match self {
@@ -319,6 +342,15 @@ impl Progress {
             Some(step) => Shape { weight, ..plan.shape(step) },
             None => Shape::weight(weight),
         })
+    }
+
+    fn exposed(&self, plan: &Plan) -> bool {
+        match (self.weight, self.routed) {
+            (None, _) => false,
+            (Some(_), Some(step)) => plan.exposes(step + 1),
+            // It was lost in this step, and its requests went back.
+            (Some(_), None) => plan.exposes(self.step + 1),
+        }
     }
 
     /// No request is meant to reach the canary, nor a copy of one.

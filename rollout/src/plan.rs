@@ -205,6 +205,11 @@ impl Plan {
         self.steps.get(index).or(self.steps.last()).cloned().unwrap_or_else(nothing)
     }
 
+    /// One of the first `steps` steps routes requests to the canary.
+    pub(crate) fn exposes(&self, steps: usize) -> bool {
+        (0..steps.min(self.steps.len())).any(|step| !self.shape(step).is_nothing())
+    }
+
     /// What the route looks like in the step at this index: testers come first.
     pub fn shape(&self, index: usize) -> Shape {
         let step = self.step(index);

@@ -1,6 +1,6 @@
 //! The steps: pods, then the route, then checks, then holds, then the next step.
 
-use analysis::{Outcome as Found, Verdict};
+use analysis::{Observed, Outcome as Found, Verdict, share};
 use chrono::{DateTime, Utc};
 
 use crate::decide::go_back;
@@ -81,7 +81,7 @@ impl Go<'_> {
 
     fn pin(&self, mut at: Progress) -> Decision {
         if self.seen.pinned.as_ref() != Some(&self.run.stable) {
-            at.stage.reached = None;
+            at.stage.missed();
             return stay(at, Reason::PinningService);
         }
         let settled = *at.stage.reached.get_or_insert(self.now) + PIN_SETTLE;
@@ -115,7 +115,7 @@ impl Go<'_> {
     fn shift(&self, mut at: Progress) -> Decision {
         let traffic = &self.seen.traffic;
         if traffic.stored.as_ref() != Some(&self.shape) || !traffic.accepted {
-            at.stage.reached = None;
+            at.stage.missed();
             let reason = self.shifting(&at);
             return self.in_time(at, reason);
         }
@@ -178,6 +178,9 @@ impl Go<'_> {
         let (step, sentence) = (number(&at), verdict.sentence());
         match verdict.outcome {
             Found::Pass => {
+                if let Some(sentence) = self.disobeyed(verdict) {
+                    return self.blind(at, check, "ShareDiffers", sentence);
+                }
                 at.blind_since = None;
                 let news = self.passed(&mut at);
                 let (passes, checks) = (at.passes, self.step.checks);
@@ -196,6 +199,18 @@ impl Go<'_> {
             Found::Error => self.blind(at, check, "MetricsError", sentence),
             Found::TooEarly => self.blind(at, check, "TooEarly", sentence),
         }
+    }
+
+    /// How the canary's share of the requests differs from its weight, where nothing else decides about it. The traffic system does
+    /// something else than the route says, so nobody knows what was judged.
+    fn disobeyed(&self, verdict: &Verdict) -> Option<String> {
+        let weight = self.shape.weight;
+        let decides = weight > Weight::ZERO && weight < Weight::FULL && self.shape.is_weight();
+        let requests = &verdict.requests;
+        let (canary, stable) = requests.canary.zip(requests.stable).filter(|_| decides)?;
+        let observed = share(whole(canary), whole(canary + stable), weight.percent());
+        matches!(observed, Observed::Differs(share) if share.is_enough())
+            .then(|| observed.to_string())
     }
 
     /// Counts up to what the step asks for; whether it still counted.
@@ -343,7 +358,8 @@ impl Go<'_> {
     }
 
     fn back(&self, at: Progress, cause: Cause) -> Decision {
-        go_back(self.run.stable.clone(), &Phase::Progressing(at), self.seen, cause, self.now)
+        let to = self.run.stable.clone();
+        go_back(self.run, to, &Phase::Progressing(at), self.seen, cause, self.now)
     }
 
     fn wanted(&self) -> u32 {
@@ -378,6 +394,15 @@ impl Go<'_> {
         let next = Phase::Promoting(Promotion { from: at.weight, stage });
         Decision::new(next, Reason::FillingCanary { ready, wanted, trouble }).at(self.now)
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts of requests: the cast stops at 0 and at the largest number"
+)]
+fn whole(requests: f64) -> u64 {
+    requests.round() as u64
 }
 
 /// As people count.

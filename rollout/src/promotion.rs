@@ -4,10 +4,11 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::decide::{ended, go_back, returnable};
+use crate::look::{Clear, GIVE_UP, look};
 use crate::progress::PIN_SETTLE;
 use crate::{
-    Cause, Decision, Observation, Outcome, Phase, Promotion, PromotionStage, Reason, Run, Shape,
-    Target, Timed, Weight, Workload,
+    Cause, Decision, Ending, Observation, Outcome, Phase, Promotion, PromotionStage, Reason,
+    Routed, Run, Shape, Target, Timed, Weight, Workload,
 };
 
 /// One decision about a run in its promotion, after [`leave`](crate::decide) has found no reason to end it.
@@ -69,7 +70,7 @@ pub(crate) fn decide(
         }
         S::Exclude => {
             let excluded = seen.pinned.as_ref() == Some(&run.canary) && traffic.returned();
-            go.when(excluded, settle, S::Remove, Reason::ExcludingCanary)
+            go.when_clear(excluded, settle, S::Remove)
         }
         S::Remove => {
             let left = seen.canary.existing;
@@ -105,7 +106,7 @@ impl Go<'_> {
     fn when(self, so: bool, settle: TimeDelta, then: PromotionStage, reason: Reason) -> Decision {
         let mut at = self.at.clone();
         if !so {
-            at.stage.reached = None;
+            at.stage.missed();
             return self.wait(at, reason);
         }
         let settled = *at.stage.reached.get_or_insert(self.now) + settle;
@@ -113,6 +114,29 @@ impl Go<'_> {
             return Decision::new(Phase::Promoting(at), reason).at(settled);
         }
         self.enter(then, reason)
+    }
+
+    /// The same, and no request was seen to reach the canary's pods by then: they are about to go. Before the Service leaves them out
+    /// it sends them requests, so there is nothing to see any earlier.
+    fn when_clear(mut self, so: bool, settle: TimeDelta, then: PromotionStage) -> Decision {
+        let reason = Reason::ExcludingCanary;
+        let settled = self.at.stage.reached.unwrap_or(self.now) + settle;
+        if !so || self.now < settled {
+            return self.when(so, settle, then, reason);
+        }
+        let ending = Ending::Promotion;
+        match look(self.run, &mut self.at.stage, settled, self.seen, self.now) {
+            Clear::Yes => self.enter(then, reason),
+            Clear::Unseen { why } => self.enter(then, Reason::NobodySaw { ending, why }),
+            Clear::NotYet { until } => {
+                let served = Reason::still_served(ending, &self.at.stage, self.now);
+                let decision = Decision::new(Phase::Promoting(self.at), served.unwrap_or(reason));
+                match until {
+                    Some(until) => decision.at(until),
+                    None => decision,
+                }
+            }
+        }
     }
 
     fn enter(self, stage: PromotionStage, reason: Reason) -> Decision {
@@ -129,6 +153,7 @@ impl Go<'_> {
         if can_fail && self.now >= deadline {
             let cause = Cause::DeadlineExceeded { waited_for: reason.to_string() };
             return go_back(
+                self.run,
                 self.run.stable.clone(),
                 &Phase::Promoting(at),
                 self.seen,
@@ -136,7 +161,21 @@ impl Go<'_> {
                 self.now,
             );
         }
-        let decision = Decision::new(Phase::Promoting(at), reason);
-        if can_fail { decision.at(deadline) } else { decision }
+        if can_fail {
+            return Decision::new(Phase::Promoting(at), reason).at(deadline);
+        }
+        let returns = matches!(at.stage.at, PromotionStage::Return | PromotionStage::Exclude);
+        let overdue = at.stage.since + GIVE_UP;
+        match returns {
+            true if self.now >= overdue => {
+                let pinned = at.stage.at == PromotionStage::Return
+                    || self.seen.pinned.as_ref() == Some(&self.run.canary);
+                let read = Routed::new(&self.seen.traffic, pinned);
+                let reason = Reason::NotReturned { ending: Ending::Promotion, read };
+                Decision::new(Phase::Promoting(at), reason)
+            }
+            true => Decision::new(Phase::Promoting(at), reason).at(overdue),
+            false => Decision::new(Phase::Promoting(at), reason),
+        }
     }
 }

@@ -1,8 +1,9 @@
 use std::fmt;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{Cause, Revision, Shape};
+use crate::look::GIVE_UP;
+use crate::{Cause, Revision, Shape, Sighting, Timed, Traffic};
 
 /// Why a decision is what it is: waits included. One of these becomes the condition, the event, the log line, the metric label
 /// and what the command line says that it waits for.
@@ -122,6 +123,22 @@ pub enum Reason {
     TargetGone {
         ready: u32,
     },
+    // on the way out, either way
+    /// Nothing is meant to reach the canary any more, and what was read says otherwise, for too long.
+    NotReturned {
+        ending: Ending,
+        read: Routed,
+    },
+    /// The route gives the canary nothing, and requests reach it all the same, for too long.
+    StillServed {
+        ending: Ending,
+        sighting: Sighting,
+    },
+    /// The canary's pods go though the metrics couldn't say whether requests reach them.
+    NobodySaw {
+        ending: Ending,
+        why: String,
+    },
     // without a run
     NotReady {
         why: String,
@@ -144,7 +161,43 @@ pub enum Reason {
     LettingGo,
 }
 
+/// Which way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Promotion,
+    Rollback,
+}
+
+/// What was read where nothing was to be routed to the canary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routed {
+    /// `None`: the route is as its owner wrote it.
+    pub stored: Option<Shape>,
+    pub accepted: bool,
+    /// The Service leaves the canary's pods out.
+    pub pinned: bool,
+    /// What the traffic system says.
+    pub trouble: Option<String>,
+}
+
+impl Routed {
+    pub(crate) fn new(traffic: &Traffic, pinned: bool) -> Self {
+        let Traffic { stored, accepted, trouble, settle: _, observable: _ } = traffic.clone();
+        Self { stored, accepted, pinned, trouble }
+    }
+}
+
 impl Reason {
+    /// What the last look saw, once it has been so for too long: until then requests may be the last ones.
+    pub(crate) fn still_served<S>(
+        ending: Ending,
+        stage: &Timed<S>,
+        now: DateTime<Utc>,
+    ) -> Option<Self> {
+        let sighting = stage.look.as_ref()?.sighting?;
+        (now >= stage.since + GIVE_UP).then_some(Self::StillServed { ending, sighting })
+    }
+
     /// A stable name: condition reasons, event reasons and metric labels are these and no others.
     #[rustfmt::skip]
     pub fn name(&self) -> &'static str {
@@ -179,6 +232,9 @@ impl Reason {
             Self::NothingToReturnTo => "NothingToReturnTo",
             Self::RolledBack { .. } => "RolledBack",
             Self::TargetGone { .. } => "TargetGone",
+            Self::NotReturned { .. } => "NotReturned",
+            Self::StillServed { .. } => "StillServed",
+            Self::NobodySaw { .. } => "NobodySaw",
             Self::NotReady { .. } => "NotReady",
             Self::AtRest { .. } => "AtRest",
             Self::TargetRolling => "TargetRolling",
@@ -291,6 +347,22 @@ impl fmt::Display for Reason {
                 f,
                 "the deployment is gone; {ready} canary pods serve until it is back or the canary object is deleted"
             ),
+            Self::NotReturned { ending, read } => write!(
+                f,
+                "{ending}: it isn't confirmed that requests no longer go to the canary: expected {NOTHING}, read {read}"
+            ),
+            Self::StillServed { ending, sighting } => {
+                write!(
+                    f,
+                    "{ending}: {sighting} still reached the canary where none should; its pods stay"
+                )
+            }
+            Self::NobodySaw { ending, why } => {
+                write!(
+                    f,
+                    "{ending}: the canary's pods go, unseen whether requests still reach them: {why}"
+                )
+            }
             Self::NotReady { why } => f.write_str(why),
             Self::AtRest { revision } => write!(f, "revision {revision} serves everything"),
             Self::TargetRolling => {
@@ -307,6 +379,60 @@ impl fmt::Display for Reason {
             Self::LettingGo => f.write_str("the canary object is being deleted"),
         }
     }
+}
+
+/// What is to be read before the canary's pods may go.
+const NOTHING: &str = "0 % stored and accepted";
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Promotion => "finalising",
+            Self::Rollback => "rolling back",
+        })
+    }
+}
+
+impl fmt::Display for Routed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.stored {
+            None => f.write_str("a route as its owner wrote it")?,
+            Some(shape) => {
+                let accepted = if self.accepted { "accepted" } else { "not accepted" };
+                write!(f, "{shape} stored, {accepted}")?;
+            }
+        }
+        if !self.pinned {
+            f.write_str(", and a service that still selects the canary's pods")?;
+        }
+        f.write_str(&also(self.trouble.as_deref()))
+    }
+}
+
+impl fmt::Display for Sighting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, to, canary, all } = self;
+        write!(
+            f,
+            "{} of {} requests in the last {}",
+            thousands(*canary),
+            thousands(*all),
+            span(*to - *from)
+        )
+    }
+}
+
+/// `1204` as `1,204`.
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 /// `10 % written`; more than a weight takes a sentence.

@@ -1,21 +1,19 @@
 //! The way back: the target's pods if need be, then traffic, then the canary, then what users own.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::decide::ended;
+use crate::look::{Clear, GIVE_UP, look};
 use crate::progress::PIN_SETTLE;
 use crate::{
-    Cause, Decision, Observation, Outcome, Phase, Reason, Retreat, RetreatStage, Revision, Run,
-    Shape, Target, Timed, Weight, Workload,
+    Cause, Decision, Ending, Observation, Outcome, Phase, Reason, Retreat, RetreatStage, Revision,
+    Routed, Run, Shape, Target, Timed, Weight, Workload,
 };
-
-/// How long a rollback waits for the traffic system and the Service to confirm that nothing goes to the canary any more, once the
-/// route says so. An answer that never comes must not keep a broken canary alive for ever, nor a lost route the canary object.
-const GIVE_UP: TimeDelta = TimeDelta::minutes(2);
 
 impl Retreat {
     /// The first stage of a way back to `to`.
     pub(crate) fn from(
+        run: &Run,
         phase: &Phase,
         to: Revision,
         seen: &Observation,
@@ -23,7 +21,8 @@ impl Retreat {
         now: DateTime<Utc>,
     ) -> Self {
         let stage = Timed::new(RetreatStage::Back, now);
-        let retreat = Self { cause, to, weight: phase.weight(), stage }.amended(seen);
+        let (weight, exposed) = (phase.weight(), phase.exposed(&run.plan));
+        let retreat = Self { cause, to, weight, exposed, stage }.amended(seen);
         // What was seen may be older than our own start: hold it again, whatever it looks like.
         let started = matches!(phase, Phase::Promoting(p) if p.started());
         let first = if started { RetreatStage::Undo } else { retreat.next_move(seen) };
@@ -67,7 +66,7 @@ impl Retreat {
 /// One decision about a run that is being rolled back.
 pub(crate) fn decide(run: &Run, at: &Retreat, seen: &Observation, now: DateTime<Utc>) -> Decision {
     use RetreatStage as S;
-    let go = Go { at: at.amended(seen), seen, now };
+    let go = Go { run, at: at.amended(seen), seen, now };
     let next = go.at.next_move(seen);
     match at.stage.at {
         S::Await | S::Back | S::Remove | S::Release if next == S::Undo => go.enter(S::Undo),
@@ -88,6 +87,7 @@ pub(crate) fn decide(run: &Run, at: &Retreat, seen: &Observation, now: DateTime<
 }
 
 struct Go<'a> {
+    run: &'a Run,
     at: Retreat,
     seen: &'a Observation,
     now: DateTime<Utc>,
@@ -116,9 +116,16 @@ impl Go<'_> {
         let confirmed = seen.traffic.returned() && pinned;
         let gone = seen.traffic.stored.as_ref().is_none_or(Shape::is_nothing);
         let overdue = self.now >= give_up && gone;
-        let reason = Reason::RollingBack { cause: self.at.cause.clone() };
+        let reason = if confirmed || self.now < give_up {
+            Reason::RollingBack { cause: self.at.cause.clone() }
+        } else {
+            Reason::NotReturned {
+                ending: Ending::Rollback,
+                read: Routed::new(&seen.traffic, pinned),
+            }
+        };
         if !confirmed && !overdue {
-            self.at.stage.reached = None;
+            self.at.stage.missed();
             let decision = Decision::new(Phase::RollingBack(self.at), reason);
             return if self.now < give_up { decision.at(give_up) } else { decision };
         }
@@ -128,11 +135,32 @@ impl Go<'_> {
         if self.now < settled {
             return Decision::new(Phase::RollingBack(self.at), reason).at(settled);
         }
-        self.enter(RetreatStage::Remove)
+        if !self.at.exposed {
+            return self.enter(RetreatStage::Remove);
+        }
+        let ending = Ending::Rollback;
+        match look(self.run, &mut self.at.stage, settled, seen, self.now) {
+            Clear::Yes => self.enter(RetreatStage::Remove),
+            Clear::Unseen { why } => {
+                self.enter_because(RetreatStage::Remove, Reason::NobodySaw { ending, why })
+            }
+            Clear::NotYet { until } => {
+                let served = Reason::still_served(ending, &self.at.stage, self.now);
+                let decision = Decision::new(Phase::RollingBack(self.at), served.unwrap_or(reason));
+                match until {
+                    Some(until) => decision.at(until),
+                    None => decision,
+                }
+            }
+        }
     }
 
     fn enter(self, stage: RetreatStage) -> Decision {
         let reason = Reason::RollingBack { cause: self.at.cause.clone() };
+        self.enter_because(stage, reason)
+    }
+
+    fn enter_because(self, stage: RetreatStage, reason: Reason) -> Decision {
         let next = self.at.at(stage, self.now);
         Decision::new(Phase::RollingBack(next), reason).at(self.now)
     }

@@ -20,6 +20,8 @@ pub(crate) enum Event {
     Ask(Verb, Option<usize>, bool),
     Suspend(bool),
     Acceptance(i64),
+    /// Requests of clients that stay with the canary come for so many seconds after the route gives it none; `None`: for ever.
+    Lingers(Option<i64>),
     /// The controller dies at its next decision, after so many effects.
     Crash(usize),
     DeleteCanaryObject,
@@ -52,6 +54,7 @@ pub(crate) fn ordinary() -> impl Strategy<Value = Event> {
         2 => (verb(), option::of(1usize..5), any::<bool>()).prop_map(|(v, s, r)| Event::Ask(v, s, r)),
         1 => any::<bool>().prop_map(Event::Suspend),
         1 => (0i64..6).prop_map(Event::Acceptance),
+        1 => option::weighted(0.9, 0i64..300).prop_map(Event::Lingers),
         2 => (0usize..5).prop_map(Event::Crash),
         1 => Just(Event::DeleteCanaryObject),
     ]
@@ -148,7 +151,16 @@ fn verb() -> impl Strategy<Value = Verb> {
 
 fn metrics() -> impl Strategy<Value = Metrics> {
     use Metrics as M;
-    sample::select(vec![M::Good, M::Failing, M::Slow, M::BothSlow, M::Silent, M::Erring, M::TooFew])
+    sample::select(vec![
+        M::Good,
+        M::Failing,
+        M::Slow,
+        M::BothSlow,
+        M::Silent,
+        M::Erring,
+        M::TooFew,
+        M::Elsewhere,
+    ])
 }
 
 fn health() -> impl Strategy<Value = Health> {
@@ -185,6 +197,7 @@ impl World {
             }
             (Event::Suspend(so), _) => self.suspended = so,
             (Event::Acceptance(lag), _) => self.acceptance = Some(lag),
+            (Event::Lingers(seconds), _) => self.lingers = seconds,
             (Event::Crash(effects), _) => self.crash = Some((self.decisions + 1, effects)),
             (Event::DeleteCanaryObject, _) => self.deleting = true,
             (Event::Unpause, Some(d)) => d.paused = false,
@@ -211,7 +224,7 @@ impl World {
             (Event::Pin(to), _) => self.pinned = to.map(revision),
             (Event::WrongVerdict(step, seconds, metrics), _) => {
                 let at = now + secs(seconds);
-                let verdict = metrics.verdict(Window { start: at - secs(10), end: at });
+                let verdict = metrics.verdict(Window { start: at - secs(10), end: at }, weight(50));
                 self.verdict = Some(rollout::DueVerdict { step, due: at, verdict });
             }
             (_, None) => {}
@@ -240,6 +253,7 @@ impl World {
         self.health.clear();
         self.canary_health = Health::ReadyAfter(3);
         (self.metrics, self.acceptance, self.suspended) = (Metrics::Good, Some(1), false);
+        self.lingers = Some(0);
         let written = self.now;
         self.route.get_or_insert(Route { stored: None, written });
         self.create("v1");

@@ -49,9 +49,11 @@ pub(crate) fn seen() -> Observation {
             accepted: true,
             trouble: None,
             settle: secs(3),
+            observable: true,
         },
         pinned: Some(revision("v1")),
         verdict: None,
+        left: None,
         request: None,
         blocker: None,
         suspended: false,
@@ -73,7 +75,7 @@ pub(crate) fn asks(verb: Verb, step: Option<usize>) -> Request {
 
 pub(crate) fn found(metrics: Metrics, due: i64) -> DueVerdict {
     let window = Window { start: after(due - 10), end: after(due) };
-    DueVerdict { step: 1, due: after(due), verdict: metrics.verdict(window) }
+    DueVerdict { step: 1, due: after(due), verdict: metrics.verdict(window, weight(50)) }
 }
 
 /// In the second step, whose weight is in effect since second 0; the next check is due at `next`.
@@ -106,6 +108,7 @@ pub(crate) fn retreat(at: RetreatStage) -> Phase {
         cause,
         to,
         weight: Some(weight(50)),
+        exposed: true,
         stage: Timed::new(at, start()),
     })
 }

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use analysis::Outcome as Found;
 use proptest::prelude::*;
 use rollout::{
-    Answer, Blind, Cause, Effect, Hold, Outcome, Phase, Promotion, PromotionStage, RetreatStage,
-    Revision, Run, Shape, Stage, Target, Verb, Weight, decide,
+    Answer, Blind, Cause, DueVerdict, Effect, Hold, Left, Outcome, Phase, Promotion,
+    PromotionStage, RetreatStage, Revision, Run, Shape, Stage, Target, Verb, Weight, decide,
 };
 
+use crate::clock::{secs, start};
 use crate::deployment::Health;
 use crate::events::{Event, Fate, a_plan, fate, hostile, ordinary};
 use crate::metrics::Metrics;
@@ -165,6 +166,59 @@ proptest! {
     }
 
     #[test]
+    fn nor_do_they_go_while_the_metrics_see_requests_reach_them(
+        plan in a_plan(), fate in fate(hostile()),
+    ) {
+        let world = lived(plan, &fate);
+        let mut quiet = start();
+        for taken in &world.steps {
+            let routed = taken.seen.traffic.stored.as_ref().is_some_and(|s| !s.is_nothing());
+            if routed || taken.before.is_none() {
+                quiet = taken.at;
+            }
+            let deleted = taken.changed.contains(&Effect::Canary(None));
+            let skips = taken.run.as_ref().is_none_or(|run| run.plan.rules.skip_analysis);
+            // Somebody else has taken its Deployment away.
+            if !deleted || skips || taken.seen.canary.revision.is_none() {
+                continue;
+            }
+            let mut since = world.looks.iter().filter(|(at, _)| *at > quiet && *at <= taken.at);
+            let last = since.rfind(|(_, left)| !matches!(left, Left::Unseen { .. }));
+            if let Some((at, Left::Requests(_))) = last {
+                prop_assert!(taken.at - *at >= secs(119), "{at} {taken:#?}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_requests_were_routed_to_them_somebody_looked_before_they_go(
+        plan in a_plan(), fate in fate(ordinary()),
+    ) {
+        let world = lived(plan, &fate);
+        for run in runs(&world) {
+            let skips = run_of(run[0]).plan.rules.skip_analysis;
+            let routed = |t: &&&Taken| t.seen.traffic.stored.as_ref().is_some_and(|s| !s.is_nothing());
+            let last = run.iter().filter(routed).map(|t| t.at).max();
+            let goes = run.iter().find(|t| t.changed.contains(&Effect::Canary(None)));
+            let (Some(last), Some(goes)) = (last, goes) else { continue };
+            let looked = world.looks.iter().any(|(at, _)| *at > last && *at <= goes.at);
+            prop_assert!(looked || skips, "{goes:#?}");
+        }
+    }
+
+    #[test]
+    fn where_nothing_was_routed_to_them_nobody_looks(plan in a_plan(), fate in fate(ordinary())) {
+        let world = lived(plan, &fate);
+        for run in runs(&world) {
+            let routed = run.iter().any(|t| t.changed.iter().any(|e| {
+                matches!(e, Effect::Route(Some(shape)) if !shape.is_nothing())
+            }));
+            let waits = run.iter().find(|t| matches!(&t.after, Some(Phase::RollingBack(r)) if r.stage.look.is_some()));
+            prop_assert!(routed || waits.is_none(), "{waits:#?}");
+        }
+    }
+
+    #[test]
     fn the_target_is_not_started_while_the_service_is_pinned(
         plan in a_plan(), fate in fate(hostile()),
     ) {
@@ -236,7 +290,7 @@ proptest! {
             let (Some(Phase::Progressing(p)), Some(Phase::Progressing(q))) =
                 (&taken.before, &taken.after) else { continue };
             let silent = taken.seen.verdict.as_ref().is_some_and(|v| {
-                matches!(v.verdict.outcome, Found::NoData | Found::Error | Found::TooEarly)
+                says_nothing(taken, v)
             });
             let promotes = run_of(taken).plan.rules.no_data.then == Blind::Promote;
             if silent && !promotes && taken.seen.canary.ready > 0 && p.step == q.step {
@@ -363,9 +417,8 @@ fn passes(run: &[&Taken], blind: Blind) -> BTreeMap<usize, u32> {
         };
         let Stage::Check(check) = p.stage.at else { continue };
         let passed = match v.verdict.outcome {
-            Found::Pass => true,
-            Found::NoData | Found::Error | Found::TooEarly => blind == Blind::Promote,
-            Found::Fail => false,
+            _ if says_nothing(taken, v) => blind == Blind::Promote,
+            outcome => outcome == Found::Pass,
         };
         if passed && (v.step, v.due) == (p.step, check.next) {
             counted.insert((v.step, v.due));
@@ -376,6 +429,18 @@ fn passes(run: &[&Taken], blind: Blind) -> BTreeMap<usize, u32> {
         *passes.entry(step).or_default() += 1;
     }
     passes
+}
+
+/// No usable answer, or one whose share isn't the weight's where the weight decides alone.
+fn says_nothing(taken: &Taken, v: &DueVerdict) -> bool {
+    let shape = run_of(taken).plan.shape(v.step);
+    let decides = shape.is_weight() && !matches!(shape.weight.percent(), 0 | 100);
+    let elsewhere = Metrics::Elsewhere.verdict(v.verdict.window, shape.weight).requests.stable;
+    match v.verdict.outcome {
+        Found::NoData | Found::Error | Found::TooEarly => true,
+        Found::Pass => decides && v.verdict.requests.stable == elsewhere,
+        Found::Fail => false,
+    }
 }
 
 fn approved(run: &[&Taken]) -> BTreeSet<usize> {
@@ -414,6 +479,8 @@ fn a_restart_after_any_write_reaches_the_same_end() {
         (Metrics::Silent, ready),
         (Metrics::Good, Health::NeverReady),
         (Metrics::Good, Health::CrashesAfter(7)),
+        (Metrics::Erring, ready),
+        (Metrics::Elsewhere, ready),
     ] {
         let with_crash = |crash: Option<(usize, usize)>| {
             let mut world = World::new(plan.clone());

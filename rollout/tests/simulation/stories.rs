@@ -68,6 +68,69 @@ fn slow_requests_roll_it_back() {
 }
 
 #[test]
+fn requests_that_linger_keep_the_canary_until_they_end() {
+    let mut story = bumped(plan([step(50)], rules()));
+    story.world.metrics = Metrics::Failing;
+    story.then("clients stay with the pods that they know for 150 s", |w| w.lingers = Some(150));
+    story.until_over();
+    story.ends_without_outage_as("requests-linger");
+}
+
+#[test]
+fn requests_that_never_end_keep_it_until_somebody_takes_it_away() {
+    let mut story = bumped(plan([step(50)], rules()));
+    story.then("clients stay with the pods that they know", |w| w.lingers = None);
+    story.until("Promoting Exclude");
+    story.wait(200);
+    story.then("somebody deletes the canary's deployment", |w| w.canary = None);
+    story.until_over();
+    assert_eq!(serving(&story.world), ["v2"]);
+    story.ends_without_outage_as("requests-never-end");
+}
+
+#[test]
+fn metrics_that_never_answer_do_not_keep_a_canary_for_ever() {
+    let mut story = bumped(plan([step(50)], rules()));
+    story.until("step 1 Check");
+    story.then("the metric source is gone", |w| w.metrics = Metrics::Erring);
+    story.asks(Verb::Abort, "");
+    story.until_over();
+    story.ends_without_outage_as("nobody-saw");
+}
+
+#[test]
+fn a_share_that_is_not_the_weight_holds_it() {
+    let mut story = bumped(plan([step(20), step(50)], rules()));
+    story.until("step 2 Check");
+    story.then("the gateway does something else", |w| w.metrics = Metrics::Elsewhere);
+    story.wait(45);
+    story.then("it does as it is told", |w| w.metrics = Metrics::Good);
+    story.until_over();
+    story.ends_without_outage_as("share-differs");
+}
+
+#[test]
+fn a_share_that_is_never_the_weight_ends_it() {
+    let mut story = bumped(plan([step(20), step(50)], rules()));
+    story.world.metrics = Metrics::Elsewhere;
+    story.until_over();
+    assert_eq!((serving(&story.world), story.world.rest), (vec!["v1"], Rest::Failed));
+    story.ends_without_outage_as("share-never-agrees");
+}
+
+#[test]
+fn a_route_that_is_not_given_back_says_what_is_read() {
+    let mut story = bumped(plan([step(50)], rules()));
+    story.until("Promoting Roll");
+    story.then("the gateway is gone", |w| w.acceptance = None);
+    story.until("Promoting Return");
+    story.wait(150);
+    story.then("it is back", |w| w.acceptance = Some(1));
+    story.until_over();
+    story.ends_without_outage_as("not-returned");
+}
+
+#[test]
 fn a_crash_loop_rolls_it_back() {
     let mut story = bumped(default_plan());
     story.world.canary_health = Health::CrashesAfter(15);

@@ -101,7 +101,7 @@ fn being_suspended_takes_no_time() {
     let asleep = Progress { suspended_since: Some(after(5)), ..checking(20, 1, 0) };
     let decided = decide(&run(), &Phase::Progressing(asleep), &seen(), after(105));
     let check = Check { effective: after(100), next: after(120), approved: false };
-    let stage = Timed { at: Stage::Check(check), since: after(100), reached: None };
+    let stage = Timed { at: Stage::Check(check), since: after(100), reached: None, look: None };
     let awake = Progress { stage, ..checking(20, 1, 0) };
     assert_eq!(decided.next, Phase::Progressing(awake));
     assert_eq!(decided.look_again_at, Some(after(120)));

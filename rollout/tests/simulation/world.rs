@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 
 use analysis::Window;
 use rollout::{
-    Answer, CanaryPods, Decision, DueVerdict, Effect, Ended, HeldBy, Observation, Phase, Plan,
-    Reason, Request, Rest, Revision, Run, Shape, Target, Traffic, Verb, decide, rest,
+    Answer, CanaryPods, Decision, DueVerdict, Effect, Ended, HeldBy, Left, Leftover, Observation,
+    Phase, Plan, Reason, Request, Rest, Revision, Run, Shape, Sighting, Target, Traffic, Verb,
+    decide, rest,
 };
 
 use crate::clock::{Time, secs, start};
@@ -36,6 +37,10 @@ pub(crate) struct World {
     /// Seconds until the gateway accepts; `None`: never.
     pub(crate) acceptance: Option<i64>,
     pub(crate) pinned: Option<Revision>,
+    /// Seconds for which requests still come after the route gives the canary none; `None`: for ever.
+    pub(crate) lingers: Option<i64>,
+    /// When the route last gave ready canary pods something.
+    routed: Option<Time>,
     pub(crate) health: BTreeMap<Revision, Health>,
     pub(crate) canary_health: Health,
     pub(crate) metrics: Metrics,
@@ -50,6 +55,9 @@ pub(crate) struct World {
     pub(crate) last: Option<Ended>,
     pub(crate) rest: Rest,
     pub(crate) verdict: Option<DueVerdict>,
+    pub(crate) left: Option<Leftover>,
+    /// Every answer to a look, and when it was given.
+    pub(crate) looks: Vec<(Time, Left)>,
     pub(crate) look_again_at: Option<Time>,
     pub(crate) decisions: usize,
     /// At this decision the controller dies after this many effects, and starts again.
@@ -90,6 +98,8 @@ impl World {
             route: Some(Route { stored: None, written: start() - secs(3600) }),
             acceptance: Some(1),
             pinned: None,
+            lingers: Some(0),
+            routed: None,
             health: BTreeMap::new(),
             canary_health: Health::ReadyAfter(3),
             metrics: Metrics::Good,
@@ -102,6 +112,8 @@ impl World {
             last: None,
             rest: Rest::Initializing,
             verdict: None,
+            left: None,
+            looks: vec![],
             look_again_at: None,
             decisions: 0,
             crash: None,
@@ -155,7 +167,12 @@ impl World {
             set.follow(now);
         }
         self.going.retain(|until| *until > now);
+        let shape = self.route.as_ref().and_then(|r| r.stored.as_ref());
+        if shape.is_some_and(|s| !s.is_nothing()) && self.canary_ready() > 0 {
+            self.routed = Some(now);
+        }
         self.analyse();
+        self.look();
         let woken = self.look_again_at.is_some_and(|at| at <= now);
         if woken || self.last_seen.as_ref() != Some(&self.observe()) {
             self.reconcile();
@@ -167,9 +184,26 @@ impl World {
         let asked = self.now - secs(ANALYSIS);
         if let Some(check) = phase.due_check(&run.plan, asked) {
             let window = Window { start: check.from, end: asked };
-            let verdict = self.metrics.verdict(window);
+            let weight = phase.weight().unwrap_or_default();
+            let verdict = self.metrics.verdict(window, weight);
             self.verdict = Some(DueVerdict { step: check.step, due: check.due, verdict });
         }
+    }
+
+    /// What the metrics saw of the canary where none should reach it.
+    fn look(&mut self) {
+        let Some((run, phase)) = &self.run else { return };
+        let to = self.now - secs(ANALYSIS);
+        let Some(look) = phase.due_look(&run.plan, to) else { return };
+        let last = self.routed.and_then(|at| Some(at + secs(self.lingers?)));
+        let quiet = self.routed.is_none() || last.is_some_and(|last| last <= look.from);
+        let left = match self.metrics {
+            Metrics::Erring => Left::Unseen { why: "no answer from the metric source".to_owned() },
+            _ if quiet => Left::None,
+            _ => Left::Requests(Sighting { from: look.from, to, canary: 12, all: 1204 }),
+        };
+        self.looks.push((self.now, left.clone()));
+        self.left = Some(Leftover { due: look.due, left });
     }
 
     pub(crate) fn canary_ready(&self) -> u32 {
@@ -202,9 +236,11 @@ impl World {
                 accepted,
                 trouble: self.route.is_none().then(|| "the route is gone".to_owned()),
                 settle: secs(SETTLE),
+                observable: true,
             },
             pinned: self.pinned.clone(),
             verdict: self.verdict.clone(),
+            left: self.left.clone(),
             request: self.request.clone(),
             blocker: None,
             suspended: self.suspended,
@@ -242,6 +278,8 @@ impl World {
         if let Some((_, died_after)) = self.crash.filter(|(at, _)| *at == self.decisions) {
             changed = self.apply(effects.iter().take(died_after), Some(run));
             self.now += secs(5);
+            // What was only in its memory is gone.
+            (self.verdict, self.left) = (None, None);
         }
         changed.extend(self.apply(&effects, Some(run)));
         self.look_again_at = look_again_at;
