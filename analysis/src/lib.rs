@@ -16,6 +16,7 @@ mod verdict;
 pub use check::{Arm, Builtin, Checks, Limit, Metric, MetricKind, Unit, Window};
 pub use query::{
     ArmContext, PodAddress, Profile, Protocol, Query, QueryError, Reporter, Subject, queries,
+    requests,
 };
 pub use reading::{Reading, Readings};
 pub use share::{Observed, Share, share};

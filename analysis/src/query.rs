@@ -143,6 +143,22 @@ pub fn queries(
     Ok(all)
 }
 
+/// The queries for the requests of both arms and nothing else.
+pub fn requests(
+    profile: Profile,
+    canary: &ArmContext,
+    stable: &ArmContext,
+    window: Window,
+) -> Vec<Query> {
+    let range = promql::range(window);
+    let of = |arm, context| Query {
+        subject: Subject::Requests,
+        arm,
+        promql: profile.series(context).requests(&range),
+    };
+    vec![of(Arm::Canary, canary), of(Arm::Stable, stable)]
+}
+
 fn render(
     profile: Profile,
     metric: &Metric,
@@ -164,6 +180,22 @@ impl Profile {
     /// Whether an arm is told by its pods, so that [`ArmContext::pods`] is needed.
     pub fn by_pods(self) -> bool {
         matches!(self, Self::EnvoyGateway | Self::Pods)
+    }
+
+    /// Whether all that is counted for an arm was routed to it by the system. Where the pods' side counts, probes and scrapes are
+    /// counted too, and an arm is never without requests.
+    pub fn counts_routed(self) -> bool {
+        match self {
+            Self::Traefik
+            | Self::TraefikService
+            | Self::EnvoyGateway
+            | Self::Contour
+            | Self::Kgateway
+            | Self::Istio(_)
+            | Self::IstioProxy
+            | Self::Linkerd => true,
+            Self::Cilium | Self::Pods => false,
+        }
     }
 
     fn series(self, arm: &ArmContext) -> Series {

@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 use rollout::{
-    Cause, Check, Hold, Orphan, Outcome, Phase, Plan, Progress, Promotion, PromotionStage, Retreat,
-    RetreatStage, Revision, Stage, Timed, Weight,
+    Cause, Check, Hold, Look, Orphan, Outcome, Phase, Plan, Progress, Promotion, PromotionStage,
+    Retreat, RetreatStage, Revision, Sighting, Stage, Timed, Weight,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,15 @@ pub struct Cursor {
     /// Since when what the stage wants has been so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reached_at: Option<DateTime<Utc>>,
+    /// When the metrics are asked, before the stage is left, whether requests still reach the canary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look_at: Option<DateTime<Utc>>,
+    /// What they said the last time that they answered, if that was requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sighting: Option<WireSighting>,
+    /// The run has routed requests to the canary: before a rollback takes its pods away, the metrics are asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exposed: bool,
     /// Passed checks of this step.
     #[serde(default)]
     pub passes: u32,
@@ -54,6 +63,17 @@ pub struct Cursor {
     pub back_to: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<WireCause>,
+}
+
+/// Requests that reached the canary where none should.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct WireSighting {
+    pub from: DateTime<Utc>,
+    pub to: DateTime<Utc>,
+    pub canary: u64,
+    /// Of both arms.
+    pub all: u64,
 }
 
 /// Why a run is or was rolled back.
@@ -98,6 +118,9 @@ impl Cursor {
             routed: None,
             since: None,
             reached_at: None,
+            look_at: None,
+            sighting: None,
+            exposed: false,
             passes: 0,
             failures: 0,
             effective_at: None,
@@ -117,6 +140,7 @@ impl Cursor {
             Phase::RollingBack(r) => {
                 wire.set_stage(retreat_stage(r.stage.at), &r.stage);
                 wire.weight = r.weight.map(Weight::percent);
+                wire.exposed = r.exposed;
                 wire.back_to = Some(r.to.as_str().to_owned());
                 wire.cause = Some(WireCause::new(&r.cause));
             }
@@ -149,6 +173,11 @@ impl Cursor {
         name.clone_into(&mut self.stage);
         self.since = Some(stage.since);
         self.reached_at = stage.reached;
+        self.look_at = stage.look.map(|look| look.due);
+        self.sighting = stage.look.and_then(|look| look.sighting).map(|sighting| {
+            let Sighting { from, to, canary, all } = sighting;
+            WireSighting { from, to, canary, all }
+        });
     }
 
     /// # Errors
@@ -188,6 +217,7 @@ impl Cursor {
                     cause: self.cause()?,
                     to: Revision::new(to),
                     weight: self.weight()?,
+                    exposed: self.exposed,
                     stage: self.timed(at)?,
                 }))
             }
@@ -239,7 +269,12 @@ impl Cursor {
     }
 
     fn timed<S>(&self, at: S) -> Result<Timed<S>, CursorError> {
-        Ok(Timed { at, since: self.since()?, reached: self.reached_at })
+        let sighting = self.sighting.as_ref().map(|sighting| {
+            let WireSighting { from, to, canary, all } = *sighting;
+            Sighting { from, to, canary, all }
+        });
+        let look = self.look_at.map(|due| Look { due, sighting });
+        Ok(Timed { at, since: self.since()?, reached: self.reached_at, look })
     }
 
     fn cause(&self) -> Result<Cause, CursorError> {

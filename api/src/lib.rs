@@ -22,7 +22,7 @@ pub use canary::{
     ManagedRoute, Matcher, Metric, Mirror, NoData, NoDataThen, Pattern, Provider, ServiceRef, Step,
     TargetRef, TemplateRef, Traffic,
 };
-pub use cursor::{Cursor, CursorError};
+pub use cursor::{Cursor, CursorError, WireSighting};
 pub use parse::{Invalid, Parsed, parse, plan_of};
 pub use run::{CanaryRun, CanaryRunSpec, CanaryRunStatus, Entry, PlanSpec};
 pub use schema::{DURATION_PATTERN, crds};

@@ -75,6 +75,10 @@ pub struct CanaryRunStatus {
     pub observed: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<DateTime<Utc>>,
+    /// When the metrics last agreed with what the route looks like now: the canary's share was its weight, or nothing reached it
+    /// where nothing should.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreed_at: Option<DateTime<Utc>>,
     /// What happened, oldest first; the newest 100 are kept.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Entry>,

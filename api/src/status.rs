@@ -83,6 +83,11 @@ pub struct TrafficStatus {
     pub mirrored: Option<u8>,
     /// The traffic system has accepted what the route says.
     pub accepted: bool,
+    /// How far it is known that the requests go where the route says: `Stored`, `Accepted` by the traffic system, `Programmed` where
+    /// that shows what its proxies are told, `Observed` in the metrics. Absent while something else is stored than intended, and
+    /// without a run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<String>,
     /// What the metrics saw in the last check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<f64>,

@@ -4,8 +4,8 @@ use api::Cursor;
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use rollout::{
-    Cause, Check, Orphan, Outcome, Phase, Plan, Progress, Promotion, PromotionStage, Retreat,
-    RetreatStage, Revision, Rules, Stage, Timed, Weight,
+    Cause, Check, Look, Orphan, Outcome, Phase, Plan, Progress, Promotion, PromotionStage, Retreat,
+    RetreatStage, Revision, Rules, Sighting, Stage, Timed, Weight,
 };
 
 fn times() -> impl Strategy<Value = DateTime<Utc>> {
@@ -34,12 +34,17 @@ fn causes() -> impl Strategy<Value = Cause> {
     ]
 }
 
+fn looks() -> impl Strategy<Value = Look> {
+    let sighting =
+        (times(), times(), any::<u32>(), any::<u32>()).prop_map(|(from, to, canary, all)| {
+            Sighting { from, to, canary: canary.into(), all: all.into() }
+        });
+    (times(), prop::option::of(sighting)).prop_map(|(due, sighting)| Look { due, sighting })
+}
+
 fn timed<S: std::fmt::Debug>(stage: impl Strategy<Value = S>) -> impl Strategy<Value = Timed<S>> {
-    (stage, times(), prop::option::of(times())).prop_map(|(at, since, reached)| Timed {
-        at,
-        since,
-        reached,
-    })
+    (stage, times(), prop::option::of(times()), prop::option::of(looks()))
+        .prop_map(|(at, since, reached, look)| Timed { at, since, reached, look })
 }
 
 fn progress() -> impl Strategy<Value = Progress> {
@@ -74,9 +79,10 @@ fn phases() -> impl Strategy<Value = Phase> {
         progress().prop_map(Phase::Progressing),
         (weights(), timed(promotion))
             .prop_map(|(from, stage)| Phase::Promoting(Promotion { from, stage })),
-        (causes(), "[0-9a-f]{10}", weights(), timed(retreat)).prop_map(
-            |(cause, to, weight, stage)| {
-                Phase::RollingBack(Retreat { cause, to: Revision::new(to), weight, stage })
+        (causes(), "[0-9a-f]{10}", weights(), any::<bool>(), timed(retreat)).prop_map(
+            |(cause, to, weight, exposed, stage)| {
+                let to = Revision::new(to);
+                Phase::RollingBack(Retreat { cause, to, weight, exposed, stage })
             }
         ),
         (weights(), times()).prop_map(|(weight, since)| Phase::Orphaned(Orphan { weight, since })),

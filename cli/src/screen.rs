@@ -203,9 +203,19 @@ impl Screen<'_> {
             }
             return;
         }
-        let accepted = if traffic.accepted { "accepted" } else { "not accepted yet" };
-        let mut text =
-            format!("{} % intended, {} % stored, {accepted}", traffic.intended, traffic.stored);
+        let stored = if traffic.intended == traffic.stored {
+            format!("{} % intended, stored", traffic.intended)
+        } else {
+            format!("{} % intended, {} % stored", traffic.intended, traffic.stored)
+        };
+        let level = match (traffic.accepted, traffic.verified.as_deref()) {
+            (false, _) => "not accepted yet",
+            // The system never says; what is stored is all that is known.
+            (true, Some("Stored")) => "nobody says if accepted",
+            (true, Some("Programmed")) => "accepted, programmed",
+            (true, _) => "accepted",
+        };
+        let mut text = format!("{stored}, {level}");
         if let Some(observed) = traffic.observed {
             text = format!("{text}, {observed:.1} % observed");
             if let Some(at) = traffic.observed_at {

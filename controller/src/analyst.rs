@@ -1,10 +1,11 @@
-//! Makes the checks that are due, beside the reconciles: a slow Prometheus delays no abort.
+//! Makes the checks and the looks that are due, beside the reconciles: a slow Prometheus delays no abort.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use analysis::{
-    ArmContext, Checks, PodAddress, Profile, Protocol, Reading, Readings, Window, judge, queries,
+    Arm, ArmContext, Checks, PodAddress, Profile, Query, Reading, Readings, Window, judge, queries,
+    requests,
 };
 use api::{Canary, CanaryRun};
 use chrono::{DateTime, Utc};
@@ -13,21 +14,51 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use kube::runtime::reflector::ObjectRef;
 use providers::metrics::read;
-use rollout::{DueCheck, DueVerdict};
+use rollout::{DueCheck, DueLook, DueVerdict, Left, Leftover, Sighting};
 
 use crate::Context;
 use crate::world::World;
 
-/// The newest verdict of each canary, by its uid.
+/// The newest answers for each canary.
 #[derive(Debug, Default)]
 pub(crate) struct Analyst {
-    checks: Mutex<BTreeMap<String, Slot>>,
+    checks: Desk<DueVerdict>,
+    looks: Desk<Leftover>,
 }
 
-#[derive(Clone, Debug)]
-enum Slot {
-    Asked(DueCheck),
-    Known(DueVerdict),
+/// The newest question about each canary, by its uid, and its answer once there is one.
+#[derive(Debug)]
+struct Desk<A>(Mutex<BTreeMap<String, (Id, Option<A>)>>);
+
+/// Tells a question from those before it: the step, where it is about one, and when it became due.
+type Id = (usize, DateTime<Utc>);
+
+impl<A> Default for Desk<A> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<A: Clone> Desk<A> {
+    /// The answer, if it is known; else `ask` is called, once.
+    fn answer(&self, canary: &str, id: Id, ask: impl FnOnce()) -> Option<A> {
+        let mut desk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, answer)) = desk.get(canary).filter(|(asked, _)| *asked == id) {
+            return answer.clone();
+        }
+        desk.insert(canary.to_owned(), (id, None));
+        ask();
+        None
+    }
+
+    fn keep(&self, canary: String, id: Id, answer: A) {
+        let mut desk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        desk.insert(canary, (id, Some(answer)));
+    }
+
+    fn forget(&self, canary: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(canary);
+    }
 }
 
 impl Analyst {
@@ -41,46 +72,51 @@ impl Analyst {
         due: DueCheck,
     ) -> Option<DueVerdict> {
         let uid = world.canary.uid().unwrap_or_default();
-        let mut slots = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
-        match slots.get(&uid) {
-            Some(Slot::Known(known)) if known.step == due.step && known.due == due.due => {
-                return Some(known.clone());
-            }
-            Some(Slot::Asked(asked)) if asked.step == due.step && asked.due == due.due => {
-                return None;
-            }
-            Some(_) | None => {}
-        }
-        slots.insert(uid.clone(), Slot::Asked(due));
-        let question = Question::new(world, run, checks.clone(), due);
-        let ctx = ctx.clone();
-        tokio::spawn(async move {
-            let canary = question.canary.clone();
-            let verdict = question.answer(&ctx).await;
-            tracing::debug!(canary = %canary.name, verdict = verdict.verdict.sentence(), "check made");
-            ctx.analyst.keep(uid, verdict);
-            // Nobody listens only when the controller is stopping.
-            let _ = ctx.wake.send(canary);
-        });
-        None
+        let id = (due.step, due.due);
+        self.checks.answer(&uid.clone(), id, || {
+            let question = Question::new(world, run);
+            let (ctx, checks) = (ctx.clone(), checks.clone());
+            tokio::spawn(async move {
+                let verdict = question.check(&ctx, &checks, due).await;
+                tracing::debug!(canary = %question.canary.name, verdict = verdict.verdict.sentence(), "check made");
+                ctx.analyst.checks.keep(uid, id, verdict);
+                question.wake(&ctx);
+            });
+        })
     }
 
-    fn keep(&self, canary: String, verdict: DueVerdict) {
-        let mut slots = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.insert(canary, Slot::Known(verdict));
+    /// The same of a look before the canary's pods go.
+    pub(crate) fn leftover(
+        &self,
+        ctx: &Arc<Context>,
+        world: &World,
+        run: &CanaryRun,
+        due: DueLook,
+    ) -> Option<Leftover> {
+        let uid = world.canary.uid().unwrap_or_default();
+        let id = (0, due.due);
+        self.looks.answer(&uid.clone(), id, || {
+            let question = Question::new(world, run);
+            let ctx = ctx.clone();
+            tokio::spawn(async move {
+                let leftover = question.look(&ctx, due).await;
+                tracing::debug!(canary = %question.canary.name, left = ?leftover.left, "looked");
+                ctx.analyst.looks.keep(uid, id, leftover);
+                question.wake(&ctx);
+            });
+        })
     }
 
     /// The run is over, or the canary gone.
     pub(crate) fn forget(&self, canary: &str) {
-        self.checks.lock().unwrap_or_else(PoisonError::into_inner).remove(canary);
+        self.checks.forget(canary);
+        self.looks.forget(canary);
     }
 }
 
-/// One check, with all that it needs of the world.
+/// Both arms, with all that is needed of the world to ask about them.
 struct Question {
     canary: ObjectRef<Canary>,
-    checks: Checks,
-    due: DueCheck,
     profile: Option<Profile>,
     canary_arm: ArmContext,
     stable_arm: ArmContext,
@@ -89,15 +125,15 @@ struct Question {
 }
 
 impl Question {
-    fn new(world: &World, run: &CanaryRun, checks: Checks, due: DueCheck) -> Self {
+    fn new(world: &World, run: &CanaryRun) -> Self {
         let target = &world.canary.spec.target_ref.name;
         let arm = |workload: String, service: &str| ArmContext {
             namespace: world.namespace.clone(),
             workload,
             service: service.to_owned(),
             apex: world.backends.service.clone(),
-            port: String::new(),
-            protocol: Protocol::Http,
+            port: world.routes.port(&world.backends).unwrap_or_default(),
+            protocol: world.routes.protocol(),
             routes: world.routes.names(),
             pods: vec![],
         };
@@ -107,8 +143,6 @@ impl Question {
         let selector = world.target.as_ref().map(|t| t.spec.selector.to_query());
         Self {
             canary: ObjectRef::from_obj(&*world.canary),
-            checks,
-            due,
             profile: world.capabilities.profile,
             canary_arm,
             stable_arm: arm(target.clone(), &world.backends.service),
@@ -120,18 +154,35 @@ impl Question {
         }
     }
 
-    async fn answer(self, ctx: &Context) -> DueVerdict {
-        let end: DateTime<Utc> = ctx.clock.now();
-        let window = Window { start: self.due.from, end };
-        let readings = self.readings(ctx, window).await;
-        let verdict = judge(&self.checks, window, &readings);
-        DueVerdict { step: self.due.step, due: self.due.due, verdict }
+    fn wake(self, ctx: &Context) {
+        // Nobody listens only when the controller is stopping.
+        let _ = ctx.wake.send(self.canary);
     }
 
-    async fn readings(&self, ctx: &Context, window: Window) -> Readings {
-        let Some(profile) = self.profile else { return Readings::default() };
+    async fn check(&self, ctx: &Context, checks: &Checks, due: DueCheck) -> DueVerdict {
+        let window = Window { start: due.from, end: ctx.clock.now() };
+        let readings = self.readings(ctx, checks, due.with_stable, window).await;
+        let verdict = judge(checks, window, &readings);
+        DueVerdict { step: due.step, due: due.due, verdict }
+    }
+
+    async fn look(&self, ctx: &Context, due: DueLook) -> Leftover {
+        let window = Window { start: due.from, end: ctx.clock.now() };
+        let readings = match self.profile {
+            Some(profile) => {
+                let queries = requests(profile, &self.canary_arm, &self.stable(ctx).await, window);
+                read(&*ctx.metrics, queries, window.end).await
+            }
+            None => Readings::default(),
+        };
+        Leftover { due: due.due, left: left(&readings, window) }
+    }
+
+    /// Stable's arm, with its pods where it is told by them.
+    async fn stable(&self, ctx: &Context) -> ArmContext {
         let mut stable = self.stable_arm.clone();
-        if let Some(selector) = self.stable_pods.as_ref().filter(|_| profile.by_pods()) {
+        let by_pods = self.profile.is_some_and(Profile::by_pods);
+        if let Some(selector) = self.stable_pods.as_ref().filter(|_| by_pods) {
             let api: Api<Pod> = Api::namespaced(ctx.client.clone(), &stable.namespace);
             match api.list(&ListParams::default().labels(selector)).await {
                 Ok(pods) => stable.pods = addresses(pods.items.iter()),
@@ -140,14 +191,26 @@ impl Question {
                 }
             }
         }
-        let stable = self.due.with_stable.then_some(&stable);
-        match queries(profile, &self.checks, &self.canary_arm, stable, window) {
+        stable
+    }
+
+    async fn readings(
+        &self,
+        ctx: &Context,
+        checks: &Checks,
+        with_stable: bool,
+        window: Window,
+    ) -> Readings {
+        let Some(profile) = self.profile else { return Readings::default() };
+        let stable = self.stable(ctx).await;
+        let stable = with_stable.then_some(&stable);
+        match queries(profile, checks, &self.canary_arm, stable, window) {
             Ok(queries) => read(&*ctx.metrics, queries, window.end).await,
             // Linted before the run began; what is wrong with it all the same is said in the verdict.
             Err(error) => {
-                let query = analysis::Query {
+                let query = Query {
                     subject: analysis::Subject::Requests,
-                    arm: analysis::Arm::Canary,
+                    arm: Arm::Canary,
                     promql: String::new(),
                 };
                 let mut readings = Readings::default();
@@ -156,6 +219,39 @@ impl Question {
             }
         }
     }
+}
+
+/// What the counts of both arms say. A series that isn't there counts nothing; half an answer is none.
+fn left(readings: &Readings, window: Window) -> Left {
+    let (mut canary, mut all) = (0, 0);
+    for (query, reading) in readings.iter() {
+        let requests = match reading {
+            Reading::Value(value) if value.is_finite() => whole(*value),
+            Reading::Empty => 0,
+            Reading::Value(value) => {
+                return Left::Unseen { why: format!("requests of {}: {value}", query.arm) };
+            }
+            Reading::Unavailable(why) | Reading::Rejected(why) => {
+                return Left::Unseen { why: format!("requests of {}: {why}", query.arm) };
+            }
+        };
+        all += requests;
+        canary += if query.arm == Arm::Canary { requests } else { 0 };
+    }
+    match canary {
+        0 => Left::None,
+        canary => Left::Requests(Sighting { from: window.start, to: window.end, canary, all }),
+    }
+}
+
+/// Rounded up: Prometheus' counts are extrapolated, and what was seen is never rounded away.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts of requests: the cast stops at 0 and at the largest number"
+)]
+fn whole(requests: f64) -> u64 {
+    requests.ceil() as u64
 }
 
 fn addresses<'a>(pods: impl Iterator<Item = &'a Pod>) -> Vec<PodAddress> {
@@ -169,4 +265,40 @@ fn addresses<'a>(pods: impl Iterator<Item = &'a Pod>) -> Vec<PodAddress> {
         Some(PodAddress { name: pod.name_any(), ip })
     };
     pods.filter_map(address).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readings(canary: Reading, stable: Reading) -> Readings {
+        let query =
+            |arm| Query { subject: analysis::Subject::Requests, arm, promql: String::new() };
+        [(query(Arm::Canary), canary), (query(Arm::Stable), stable)].into_iter().collect()
+    }
+
+    #[test]
+    fn what_is_left_is_counted_and_half_an_answer_is_none() {
+        use Reading::{Empty, Rejected, Unavailable, Value};
+        let end = DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(30);
+        let window = Window { start: DateTime::UNIX_EPOCH, end };
+        let says = |canary, stable| left(&readings(canary, stable), window);
+        let requests = |canary, all| {
+            Left::Requests(Sighting { from: window.start, to: window.end, canary, all })
+        };
+        assert_eq!(says(Value(0.0), Value(1204.0)), Left::None);
+        assert_eq!(says(Empty, Value(1204.0)), Left::None);
+        assert_eq!(says(Empty, Empty), Left::None);
+        assert_eq!(says(Value(12.0), Value(1192.0)), requests(12, 1204));
+        assert_eq!(says(Value(0.2), Empty), requests(1, 1));
+        for (canary, stable) in [
+            (Unavailable("down".to_owned()), Value(1.0)),
+            (Value(0.0), Unavailable("down".to_owned())),
+            (Value(12.0), Rejected("down".to_owned())),
+            (Value(f64::NAN), Value(1.0)),
+        ] {
+            let Left::Unseen { why } = says(canary, stable) else { panic!("an answer") };
+            assert!(why.contains("down") || why.contains("NaN"), "{why}");
+        }
+    }
 }

@@ -88,13 +88,17 @@ async fn in_run(
     let mut seen = observation(world, &phase.effects(&frozen), None, asked.clone());
     let due = phase.due_check(&frozen.plan, now);
     seen.verdict = due.and_then(|due| ctx.analyst.verdict(ctx, world, run, &checks, due));
+    let look = phase.due_look(&frozen.plan, now);
+    seen.left = look.and_then(|look| ctx.analyst.leftover(ctx, world, run, look));
 
     let decision = decide(&frozen, &phase, &seen, now);
     let counted = seen.verdict.as_ref().filter(|_| due.is_some()).map(|v| &v.verdict);
     let accepted = action.as_ref().filter(|_| decision.answer == Some(Answer::Accepted));
     let change = Change {
         decision: &decision,
+        phase: &phase,
         verdict: counted,
+        left: seen.left.as_ref().map(|leftover| &leftover.left),
         // Copies aren't users' requests, and those that match aren't a share of them.
         tells_share: due.is_some_and(|due| !due.mirrored && !due.matched),
         accepted: accepted.and_then(|a| a.uid()),
@@ -153,8 +157,10 @@ async fn in_run(
     // A look that is followed by another at once leaves the status to that one, as one does that waits for a check to be made. What a
     // check has found is said all the same: where checks take longer than their interval, the next is due at once, and so on.
     let at_once = counted.is_none() && decision.look_again_at.is_some_and(|at| at <= now);
-    let being_checked = !is_recorded && due.is_some() && seen.verdict.is_none();
-    if applied.is_err() || !(at_once || being_checked) {
+    let being_checked = due.is_some() && seen.verdict.is_none();
+    let being_looked = look.is_some() && seen.left.is_none();
+    let being_asked = !is_recorded && (being_checked || being_looked);
+    if applied.is_err() || !(at_once || being_asked) {
         status::write(ctx, world, &news).await?;
     }
     applied?;
@@ -214,6 +220,7 @@ pub(crate) fn observation(
         traffic,
         pinned,
         verdict: None,
+        left: None,
         request,
         blocker,
         suspended: world.canary.spec.suspend,
@@ -262,6 +269,9 @@ async fn say(ctx: &Context, world: &World, run: &CanaryRun, reason: &Reason) {
             | Reason::RolledBack { .. }
             | Reason::TargetGone { .. }
             | Reason::NothingToReturnTo
+            | Reason::NotReturned { .. }
+            | Reason::StillServed { .. }
+            | Reason::NobodySaw { .. }
     );
     // One event for the end of a run; the others are told apart by the version of the record that they belong to.
     let suffix = if over { "ended".to_owned() } else { run.resource_version().unwrap_or_default() };

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use analysis::{MetricVerdict, Unit, Verdict};
+use analysis::{MetricVerdict, Observed, Unit, Verdict};
 use api::{
     Canary, CanaryRun, CanaryRunSpec, CanaryRunStatus, Cursor, Entry, MetricStatus, PlanSpec,
 };
+use chrono::{DateTime, Utc};
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 use kube::{Resource, ResourceExt};
-use rollout::{Decision, Phase, Reason, Run};
+use rollout::{Decision, Left, Phase, Reason, Run};
 
 use crate::Context;
 
@@ -121,8 +122,12 @@ pub(crate) fn has_answered(runs: &[Arc<CanaryRun>], uid: &str) -> bool {
 /// What a decision adds to the record.
 pub(crate) struct Change<'a> {
     pub(crate) decision: &'a Decision,
+    /// What it was taken in.
+    pub(crate) phase: &'a Phase,
     /// The check that it counted.
     pub(crate) verdict: Option<&'a Verdict>,
+    /// What the look saw that it counted.
+    pub(crate) left: Option<&'a Left>,
     /// The canary's part of the requests that the check saw is its share of the users' requests.
     pub(crate) tells_share: bool,
     /// The UID of the action that it accepted.
@@ -159,7 +164,7 @@ fn status(
     frozen: &Run,
     change: &Change<'_>,
 ) -> CanaryRunStatus {
-    let Change { decision, verdict, tells_share, accepted } = change;
+    let Change { decision, phase: _, verdict, left, tells_share, accepted } = change;
     let now = ctx.clock.now();
     let mut cursor = Cursor::new(&decision.next, &frozen.plan);
     if let (None, Some(before)) = (cursor.step, &before.cursor) {
@@ -198,6 +203,10 @@ fn status(
         after.observed = observed(verdict).filter(|_| *tells_share);
         after.observed_at = after.observed.map(|_| verdict.window.end);
     }
+    if let Some(share) = left.and_then(share_left) {
+        (after.observed, after.observed_at) = (Some(share), Some(now));
+    }
+    after.agreed_at = agreed(before, frozen, change, now);
     after.answered.extend(accepted.clone());
     if matches!(decision.next, Phase::Ended(_)) {
         after.ended_at = after.ended_at.or(Some(now));
@@ -211,16 +220,56 @@ pub(crate) fn last_check(run: &CanaryRunStatus) -> Option<&str> {
     let reason = run.history.last()?.reason.as_str();
     let checked = matches!(
         reason,
-        "CheckPassed" | "CheckFailed" | "BothArmsBad" | "NoData" | "MetricsError" | "TooEarly"
+        "CheckPassed"
+            | "CheckFailed"
+            | "BothArmsBad"
+            | "NoData"
+            | "MetricsError"
+            | "TooEarly"
+            | "ShareDiffers"
     );
     checked.then_some(reason)
+}
+
+/// When the metrics last agreed with what the route is meant to look like from now on.
+fn agreed(
+    before: &CanaryRunStatus,
+    frozen: &Run,
+    change: &Change<'_>,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let shape = change.phase.shape(frozen);
+    if shape != change.decision.next.shape(frozen) {
+        return None;
+    }
+    let share = change.verdict.zip(shape).and_then(|(v, shape)| shape.share(&v.requests));
+    match (share, change.left) {
+        (Some(Observed::Agrees(_)), _) | (None, Some(Left::None)) => Some(now),
+        (Some(Observed::Differs(_)), _) | (None, Some(Left::Requests(_))) => None,
+        (Some(Observed::TooFew { .. }), _) | (None, Some(Left::Unseen { .. }) | None) => {
+            before.agreed_at
+        }
+    }
 }
 
 /// The canary's share of the requests that the check saw, in percent.
 fn observed(verdict: &Verdict) -> Option<f64> {
     let (canary, stable) = (verdict.requests.canary?, verdict.requests.stable.unwrap_or_default());
-    let all = canary + stable;
-    (all > 0.0).then(|| (canary / all * 1000.0).round() / 10.0)
+    percent(canary, canary + stable)
+}
+
+/// The same of a look.
+fn share_left(left: &Left) -> Option<f64> {
+    match left {
+        Left::None => Some(0.0),
+        #[expect(clippy::cast_precision_loss, reason = "no window has 2^53 requests")]
+        Left::Requests(sighting) => percent(sighting.canary as f64, sighting.all as f64),
+        Left::Unseen { .. } => None,
+    }
+}
+
+fn percent(part: f64, all: f64) -> Option<f64> {
+    (all > 0.0).then(|| (part / all * 1000.0).round() / 10.0)
 }
 
 fn metrics(verdict: &Verdict) -> Vec<MetricStatus> {

@@ -7,6 +7,7 @@ use api::{Canary, CanaryRun, CanaryStatus, Condition, RunSummary, TrafficStatus,
 use chrono::{DateTime, Utc};
 use kube::ResourceExt;
 use kube::api::Api;
+use providers::traffic::Verification;
 use rollout::{HeldBy, Reason, Rest, Shape, Traffic, Weight};
 
 use crate::Context;
@@ -158,6 +159,7 @@ fn status(ctx: &Context, world: &World, before: &CanaryStatus, news: &News<'_>) 
             matches: news.intended.matches.iter().map(ToString::to_string).collect(),
             mirrored: news.intended.mirror.map(Weight::percent),
             accepted: seen.accepted,
+            verified: verified(world, news).filter(|_| on),
             observed: last.and_then(|s| s.observed).filter(|_| on),
             observed_at: last.and_then(|s| s.observed_at).filter(|_| on),
             provider: world.routes.provider.as_ref().map(|(name, _)| (*name).to_owned()),
@@ -170,6 +172,24 @@ fn status(ctx: &Context, world: &World, before: &CanaryStatus, news: &News<'_>) 
         conditions: conditions(before, news, canary, now),
         run,
     }
+}
+
+/// How far it is known that the requests go where the route is meant to send them.
+fn verified(world: &World, news: &News<'_>) -> Option<String> {
+    let (seen, last) = (news.traffic, news.run.and_then(|run| run.status.as_ref()));
+    if seen.stored.clone().unwrap_or_default() != news.intended {
+        return None;
+    }
+    let agreed = last.is_some_and(|s| s.agreed_at.is_some());
+    Some(
+        match world.capabilities.verification {
+            _ if agreed => "Observed",
+            Verification::Programmed if seen.accepted => "Programmed",
+            Verification::Accepted if seen.accepted => "Accepted",
+            Verification::Programmed | Verification::Accepted | Verification::Stored => "Stored",
+        }
+        .to_owned(),
+    )
 }
 
 fn summary(run: &CanaryRun) -> RunSummary {
@@ -211,10 +231,17 @@ fn waiting_for(
 /// The command that ends the wait, where a person can.
 fn unblock(reason: &str, canary: &Canary) -> Option<String> {
     let (name, namespace) = (canary.name_any(), canary.namespace().unwrap_or_default());
+    let target = &canary.spec.target_ref.name;
     let verb = match reason {
         "AwaitingApproval" | "HeldForTime" => "promote",
         "StillHeld" => "retry",
-        "BothArmsBad" | "NoData" | "MetricsError" | "TooEarly" => "abort",
+        "BothArmsBad" | "NoData" | "MetricsError" | "TooEarly" | "ShareDiffers" => "abort",
+        "StillServed" => {
+            return Some(format!(
+                "kubectl delete deployment {target}{} -n {namespace}",
+                api::SUFFIX
+            ));
+        }
         "Suspended" => {
             let patch = r#"'{"spec":{"suspend":false}}'"#;
             return Some(format!(

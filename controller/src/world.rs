@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use analysis::Profile;
 use api::{Canary, CanaryRun};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{Resource, ResourceExt};
@@ -150,6 +151,7 @@ impl World {
             accepted: true,
             trouble: None,
             settle: self.capabilities.settle,
+            observable: self.observable(),
         };
         (pinned, traffic)
     }
@@ -157,18 +159,24 @@ impl World {
     fn seen_traffic(&self) -> Traffic {
         let read =
             self.routes.all.iter().map(|route| route.read(&self.backends, self.around.as_ref()));
-        let settle = self.capabilities.settle;
+        let (settle, observable) = (self.capabilities.settle, self.observable());
         match Observed::together(read) {
             Some(Observed { stored, accepted, trouble }) => {
-                Traffic { stored, accepted, trouble, settle }
+                Traffic { stored, accepted, trouble, settle, observable }
             }
             None => Traffic {
                 stored: None,
                 accepted: false,
                 trouble: Some(format!("no route names service {}", self.backends.service)),
                 settle,
+                observable,
             },
         }
+    }
+
+    /// The metrics of the systems behind the routes count what is routed, and nothing else.
+    fn observable(&self) -> bool {
+        self.capabilities.profile.is_some_and(Profile::counts_routed)
     }
 
     /// The revision that the user's Service is pinned to. A hash that no ReplicaSet has any more stands for itself.

@@ -1,6 +1,6 @@
 //! The steps: pods, then the route, then checks, then holds, then the next step.
 
-use analysis::{Observed, Outcome as Found, Verdict, share};
+use analysis::{Observed, Outcome as Found, Verdict};
 use chrono::{DateTime, Utc};
 
 use crate::decide::go_back;
@@ -201,14 +201,10 @@ impl Go<'_> {
         }
     }
 
-    /// How the canary's share of the requests differs from its weight, where nothing else decides about it. The traffic system does
-    /// something else than the route says, so nobody knows what was judged.
+    /// How the canary's share of the requests differs from its weight: the traffic system does something else than the route says, so
+    /// nobody knows what was judged.
     fn disobeyed(&self, verdict: &Verdict) -> Option<String> {
-        let weight = self.shape.weight;
-        let decides = weight > Weight::ZERO && weight < Weight::FULL && self.shape.is_weight();
-        let requests = &verdict.requests;
-        let (canary, stable) = requests.canary.zip(requests.stable).filter(|_| decides)?;
-        let observed = share(whole(canary), whole(canary + stable), weight.percent());
+        let observed = self.shape.share(&verdict.requests)?;
         matches!(observed, Observed::Differs(share) if share.is_enough())
             .then(|| observed.to_string())
     }
@@ -394,15 +390,6 @@ impl Go<'_> {
         let next = Phase::Promoting(Promotion { from: at.weight, stage });
         Decision::new(next, Reason::FillingCanary { ready, wanted, trouble }).at(self.now)
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "counts of requests: the cast stops at 0 and at the largest number"
-)]
-fn whole(requests: f64) -> u64 {
-    requests.round() as u64
 }
 
 /// As people count.

@@ -387,8 +387,8 @@ const NOTHING: &str = "0 % stored and accepted";
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Promotion => "finalising",
-            Self::Rollback => "rolling back",
+            Ending::Promotion => "finalising",
+            Ending::Rollback => "rolling back",
         })
     }
 }

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use analysis::{Observed, Requests, share};
+
 use crate::Weight;
 
 /// What the route looks like: who reaches the canary.
@@ -62,6 +64,14 @@ impl Shape {
         self.weight > Weight::ZERO || self.mirror.is_some()
     }
 
+    /// What the counts of both arms say about the weight; `None` where it doesn't decide alone who reaches the canary.
+    pub fn share(&self, requests: &Requests) -> Option<Observed> {
+        let between = self.weight > Weight::ZERO && self.weight < Weight::FULL;
+        let decides = between && self.is_weight();
+        let (canary, stable) = requests.canary.zip(requests.stable).filter(|_| decides)?;
+        Some(share(whole(canary), whole(canary + stable), self.weight.percent()))
+    }
+
     /// As a sentence of its own: who reaches the canary.
     pub fn sentence(&self) -> String {
         let kinds = kinds(&self.matches);
@@ -78,6 +88,15 @@ impl Shape {
         let mirrored = self.mirror.map(|share| format!("{share} of the requests are mirrored"));
         served.into_iter().chain(mirrored).collect::<Vec<_>>().join(", ")
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts of requests: the cast stops at 0 and at the largest number"
+)]
+fn whole(requests: f64) -> u64 {
+    requests.round() as u64
 }
 
 /// How many kinds of requests a sentence names, and with how many characters each: it has to fit into an event.

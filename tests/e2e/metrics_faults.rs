@@ -1,85 +1,14 @@
 //! Prometheus empty, failing, slow and lying: silence is never taken for a pass, nor for a failure of the canary.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use api::{ActionVerb, CanaryStatus};
+use api::ActionVerb;
 use serde_json::{Value, json};
-use tests::{
-    App, Cluster, Controller, Fault, FaultyPrometheus, Load, Plane, Release, Status, scenario,
-};
+use tests::{App, Fault, Judged, Plane, Status, scenario};
 use tokio::time::Instant;
 
 const PLANES: &[Plane] = &[Plane::Prometheus, Plane::EnvoyGateway];
-
-/// A good version on its way, under load, with a Prometheus of its own that can be made to misbehave.
-struct Judged {
-    shop: Release,
-    prometheus: FaultyPrometheus,
-    load: Load,
-    _controller: Controller,
-}
-
-impl Judged {
-    async fn begin(
-        cluster: &'static Cluster,
-        namespace: &str,
-        fault: Fault,
-        spec: Value,
-    ) -> Result<Self> {
-        let app = App::new("shop", namespace).behaves("latency-ms", "5");
-        Self::of(cluster, app.clone(), app.version("2.0"), fault, spec).await
-    }
-
-    async fn of(
-        cluster: &'static Cluster,
-        app: App,
-        new: App,
-        fault: Fault,
-        spec: Value,
-    ) -> Result<Self> {
-        cluster.installed().await?;
-        let prometheus = FaultyPrometheus::start(cluster.prometheus().url()).await?;
-        cluster.namespace(app.namespace()).await?;
-        let alone = ["--namespace", app.namespace()];
-        let controller = Controller::start(cluster, prometheus.url(), &alone).await?;
-        let shop = Release::of(cluster, Plane::EnvoyGateway, app, spec).await?;
-        let load = shop.load().await?;
-        prometheus.set(fault);
-        shop.write(&new).await?;
-        Ok(Self { shop, prometheus, load, _controller: controller })
-    }
-
-    /// Several checks later it still waits for the same, at the same weight, with no check counted.
-    async fn held(&self, reason: &str, says: &str) -> Result<CanaryStatus> {
-        let first = self.shop.until_waiting(reason).await?;
-        ensure!(first.message().contains(says), "{:?} does not say {says:?}", first.message());
-        let asked = self.prometheus.queries();
-        let other = Cell::new(None);
-        let second = self
-            .shop
-            .until("more checks", |s| {
-                if !s.waits_for(reason) {
-                    other.set(s.waiting_for.clone());
-                }
-                self.prometheus.queries() >= asked + 2 && s.waits_for(reason)
-            })
-            .await?;
-        let other = other.take();
-        ensure!(other.is_none(), "all the while it says why it waits, but also: {other:?}");
-        ensure!(second.phase == "Progressing" && second.step == first.step, "{second:?}");
-        let cursor = self.shop.run().await?.status.and_then(|s| s.cursor).context("a cursor")?;
-        ensure!((cursor.passes, cursor.failures) == (0, 0), "nothing is counted: {cursor:?}");
-        Ok(second)
-    }
-
-    async fn no_request_failed(self) -> Result<()> {
-        let summary = self.load.stop().await?;
-        ensure!(summary.failed == 0, "no request fails: {summary:?}");
-        Ok(())
-    }
-}
 
 /// One step at a tenth; what happens after `deadline` without a usable check.
 fn no_data(deadline: &str, then: &str) -> Value {
