@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use rollout::{
-    Answer, CanaryPods, Observation, Orphan, Outcome, Phase, Pods, Progress, PromotionStage,
-    Request, Rest, RetreatStage, Shape, Stage, Target, Verb, Workload, decide,
+    Answer, CanaryPods, Left, Leftover, Look, Observation, Orphan, Outcome, Phase, Pods, Progress,
+    PromotionStage, Request, Rest, RetreatStage, Shape, Sighting, Stage, Target, Timed, Verb,
+    Workload, decide,
 };
 
-use crate::clock::{after, start};
+use crate::clock::{Time, after, start};
 use crate::given::{asks, checking, found, pods, progress, promotion, retreat, run, seen, target};
 use crate::metrics::Metrics;
 use crate::plans::{revision, share, weight};
@@ -61,6 +62,10 @@ fn phases() -> Vec<(Phase, Observation)> {
         seen.traffic.stored = None;
         seen
     };
+    let accepted = |mut seen: Observation| {
+        seen.traffic.accepted = true;
+        seen
+    };
     let (v1, v2) = (Some("v1"), Some("v2"));
     let mut checked = of(4, 0, &half, v1, 2);
     checked.traffic.accepted = true;
@@ -92,6 +97,10 @@ fn phases() -> Vec<(Phase, Observation)> {
             seen
         }),
         (retreat(R::Back), of(4, 0, &half, v1, 2)),
+        (looking(retreat(R::Back), after(0)), accepted(of(4, 0, &none, v1, 2))),
+        (looking(retreat(R::Back), after(-120)), accepted(of(4, 0, &none, v1, 2))),
+        (looking(promotion(P::Exclude), after(0)), accepted(of(0, 4, &none, v2, 4))),
+        (looking(promotion(P::Exclude), after(-120)), accepted(of(0, 4, &none, v2, 4))),
         (retreat(R::Remove), of(4, 0, &none, v1, 0)),
         (retreat(R::Release), of(4, 0, &none, v1, 0)),
         (Phase::Orphaned(orphan), gone),
@@ -99,8 +108,23 @@ fn phases() -> Vec<(Phase, Observation)> {
     ]
 }
 
+/// It has been so since second 0, and the metrics are asked at second 20.
+fn looking(mut phase: Phase, since: Time) -> Phase {
+    let (reached, look) = (Some(start()), Some(Look { due: after(20), sighting: None }));
+    match &mut phase {
+        Phase::RollingBack(r) => r.stage = Timed { at: r.stage.at, since, reached, look },
+        Phase::Promoting(p) => p.stage = Timed { at: p.stage.at, since, reached, look },
+        Phase::Progressing(_) | Phase::Orphaned(_) | Phase::Ended(_) => {}
+    }
+    phase
+}
+
 /// What it does to what is seen.
 type Change = fn(&mut Observation);
+
+fn sighting() -> Sighting {
+    Sighting { from: after(10), to: after(20), canary: 12, all: 1204 }
+}
 
 /// In words, when it is seen, and what it is.
 fn events() -> Vec<(&'static str, i64, Change)> {
@@ -111,6 +135,12 @@ fn events() -> Vec<(&'static str, i64, Change)> {
     }
     fn accepted(seen: &mut Observation, stored: Option<Shape>) {
         (seen.traffic.stored, seen.traffic.accepted) = (stored, true);
+    }
+    fn looked(seen: &mut Observation, left: Left) {
+        seen.left = Some(Leftover { due: after(20), left });
+    }
+    fn unseen() -> Left {
+        Left::Unseen { why: "no answer".to_owned() }
     }
     vec![
         ("its time is over", 60, |_| {}),
@@ -132,6 +162,13 @@ fn events() -> Vec<(&'static str, i64, Change)> {
         ("check fails", 21, |s| s.verdict = Some(found(Metrics::Slow, 20))),
         ("check fails on both arms", 21, |s| s.verdict = Some(found(Metrics::BothSlow, 20))),
         ("check without data", 21, |s| s.verdict = Some(found(Metrics::Silent, 20))),
+        ("look sees no request", 21, |s| looked(s, Left::None)),
+        ("look sees requests", 21, |s| looked(s, Left::Requests(sighting()))),
+        ("look isn't answered", 21, |s| looked(s, unseen())),
+        ("look at another time", 21, |s| {
+            s.left = Some(Leftover { due: after(19), left: Left::None });
+        }),
+        ("metrics can't tell", 21, |s| s.traffic.observable = false),
         ("stable pods not ready", 5, |s| {
             with_target(s, |t| {
                 t.pods.entry(revision("v1")).and_modify(|p| (p.ready, p.available) = (0, 0));
