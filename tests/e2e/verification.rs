@@ -11,7 +11,7 @@ use tests::{Cluster, Fault, Judged, Plane, Release, Status, scenario, wait_for};
 const PLANES: &[Plane] = &[Plane::Prometheus, Plane::EnvoyGateway];
 
 /// Longer than the 2 minutes after which silence is no reason to wait any more.
-const SILENCE: Duration = Duration::from_secs(180);
+const SILENCE: Duration = Duration::from_mins(3);
 
 /// At half of the requests until somebody aborts.
 fn half() -> Value {
@@ -37,7 +37,7 @@ async fn cursor(shop: &Release) -> Result<Cursor> {
 /// The looks go on, each sees requests, and the canary's pods are there.
 async fn kept(judged: &Judged) -> Result<()> {
     let asked = judged.prometheus.queries();
-    wait_for("three looks", Duration::from_secs(60), async || {
+    wait_for("three looks", Duration::from_mins(1), async || {
         ensure!(judged.prometheus.queries() >= asked + 6, "{}", judged.prometheus.queries());
         Ok(Some(()))
     })
