@@ -14,7 +14,7 @@ use crate::caches::resource;
 use crate::destination_rules;
 use crate::objects::{Unfit, canary_deployment, canary_service, made, managed_route};
 use crate::record::post;
-use crate::routes::{Route, called, mentions};
+use crate::routes::{Route, mentions};
 use crate::selector::{Select, Wanted, select};
 use crate::watched::{Template, Workload};
 use crate::world::World;
@@ -441,7 +441,7 @@ impl Write<'_> {
                 let version = &live.object["metadata"]["resourceVersion"];
                 let patch =
                     json!({"metadata": {"resourceVersion": version}, "spec": object["spec"]});
-                let what = called(provider.kind(), &managed.name);
+                let what = provider.kind().called(&managed.name);
                 api.patch(&managed.name, &params(), &Patch::Merge(&patch))
                     .await
                     .map_err(refused(what))?;

@@ -3,7 +3,9 @@
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams};
-use providers::traffic::{Around, KINDS, Refused, TrafficProvider, find, policies, uncovered};
+use providers::traffic::{
+    Around, Refused, TrafficProvider, find, names_of_kinds, policies, uncovered,
+};
 use rollout::{Plan, Shape};
 use serde_json::Value;
 
@@ -198,7 +200,7 @@ fn route_trouble(world: &World) -> Option<String> {
             Ok(Some(_)) => None,
             Err(unfit) => Some(unfit.to_string()),
             Ok(None) => {
-                let kinds = kinds(world.canary.spec.provider);
+                let kinds = names_of_kinds(world.canary.spec.provider.map(api::Provider::name));
                 Some(format!(
                     "no {kinds} in namespace {} names service {service}; write one, set spec.traffic.route, or set spec.provider to kubernetes if no proxy routes its requests",
                     world.namespace
@@ -207,14 +209,6 @@ fn route_trouble(world: &World) -> Option<String> {
         };
     }
     None
-}
-
-/// The kinds of routes that are looked for: `HTTPRoute or VirtualService`.
-fn kinds(wanted: Option<api::Provider>) -> String {
-    let of = |p: &&&dyn TrafficProvider| wanted.is_none_or(|w| w.name() == p.kind().provider);
-    let split = KINDS.iter().filter(of).map(|p| p.kind()).filter(|kind| !kind.rules.is_empty());
-    let all: Vec<_> = split.map(|kind| kind.kind).collect();
-    all.join(" or ")
 }
 
 /// Routes of others that take a part of the requests, wherever they are. All routes are looked through, so not at rest.

@@ -6,7 +6,7 @@ use std::fmt;
 use analysis::Protocol;
 use api::Canary;
 use providers::traffic::{
-    Around, Backends, KINDS, Observed, Parent, Proof, Refused, RouteKind, TrafficProvider, find,
+    Around, Backends, KINDS, Observed, Parent, Proof, Refused, TrafficProvider, find,
 };
 use serde_json::Value;
 
@@ -42,12 +42,8 @@ impl Route {
 /// `httproute/web`, as kubectl takes it.
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&called(self.provider.kind(), self.name()))
+        f.write_str(&self.provider.kind().called(self.name()))
     }
-}
-
-pub(crate) fn called(kind: &RouteKind, name: &str) -> String {
-    format!("{}/{name}", kind.kind.to_lowercase())
 }
 
 /// What was found for a Service.

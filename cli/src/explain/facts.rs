@@ -73,7 +73,7 @@ pub(super) struct Route<'a> {
 impl Route<'_> {
     /// `httproute/web`, as kubectl takes it.
     pub(super) fn called(&self) -> String {
-        format!("{}/{}", self.provider.kind().kind.to_lowercase(), object::name(self.object))
+        self.provider.kind().called(object::name(self.object))
     }
 
     pub(super) fn parents(&self) -> Vec<Parent> {

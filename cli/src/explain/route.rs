@@ -1,6 +1,6 @@
 //! The links between a client and the Services: routes, their Gateways, other routes, and the shares in them.
 
-use providers::traffic::{GatewayName, Observed, Parent, System, TrafficProvider};
+use providers::traffic::{GatewayName, Observed, Parent, System, TrafficProvider, names_of_kinds};
 use rollout::{Shape, Weight};
 use serde_json::Value;
 
@@ -38,8 +38,7 @@ pub(super) fn route(facts: &Facts) -> State {
 
 fn no_route(facts: &Facts, held: &[Route]) -> State {
     let (space, service) = (facts.namespace(), facts.service_name());
-    let kinds: Vec<_> = facts.kinds().map(|k| k.provider.kind().kind).collect();
-    let kinds = kinds.join(" or ");
+    let kinds = names_of_kinds(facts.canary.spec.provider.map(api::Provider::name));
     let elsewhere: Vec<String> = facts
         .kinds()
         .flat_map(|k| {

@@ -143,6 +143,17 @@ impl RouteKind {
     pub fn crd(&self) -> String {
         format!("{}.{}", self.plural, self.group)
     }
+
+    /// An object of this kind as kubectl takes it: `httproute/web`. With its group where that of another kind would be meant.
+    pub fn called(&self, name: &str) -> String {
+        let kind = self.kind.to_lowercase();
+        let first = KINDS.iter().find(|p| p.kind().kind == self.kind);
+        if first.is_none_or(|p| p.kind().group == self.group) {
+            format!("{kind}/{name}")
+        } else {
+            format!("{kind}.{}/{name}", self.group)
+        }
+    }
 }
 
 /// Every kind of route that can be split, in the order in which they are looked for.
@@ -155,6 +166,21 @@ pub const KINDS: [&dyn TrafficProvider; 7] = [
     &TraefikService,
     &IngressRoute,
 ];
+
+/// What is looked for, for people: `HTTPRoute or GRPCRoute`. `provider`: the value of `spec.provider`, if it is set.
+pub fn names_of_kinds(provider: Option<&str>) -> String {
+    let wanted = |kind: &&RouteKind| provider.is_none_or(|p| p == kind.provider);
+    let split = KINDS.iter().map(|p| p.kind()).filter(|kind| !kind.rules.is_empty());
+    let mut names: Vec<_> = split.filter(wanted).map(|kind| kind.kind).collect();
+    let mut seen = Vec::new();
+    names.retain(|name| {
+        !seen.contains(name) && {
+            seen.push(*name);
+            true
+        }
+    });
+    names.join(" or ")
+}
 
 /// The canary's part in a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

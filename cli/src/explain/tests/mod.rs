@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use analysis::{Arm, Query, Subject};
 use chrono::{DateTime, TimeDelta, Utc};
-use providers::traffic::{GatewayName, KINDS};
+use providers::traffic::{GatewayName, HttpRoute, KINDS, RouteKind, TrafficProvider};
 use serde_json::{Value, json};
 
 use super::chain::{answer, chain};
@@ -191,7 +191,9 @@ pub(super) fn healthy() -> Facts {
         )),
     };
     let name = GatewayName { namespace: "infra".to_owned(), name: "web".to_owned() };
-    let all = |kind: &str| if kind == "HTTPRoute" { vec![split_route()] } else { vec![] };
+    let all = |kind: &RouteKind| {
+        if kind == HttpRoute.kind() { vec![split_route()] } else { vec![] }
+    };
     Facts {
         canary: canary(&status()),
         now: now(),
@@ -216,7 +218,7 @@ pub(super) fn healthy() -> Facts {
             .into_iter()
             .map(|provider| RoutesOfKind {
                 provider,
-                all: Ok(all(provider.kind().kind)),
+                all: Ok(all(provider.kind())),
                 everywhere: true,
             })
             .collect(),
