@@ -30,6 +30,8 @@ use crate::schema;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.testers) || !has(self.steps) || self.steps.all(s, !has(s.checks) || s.checks == 0 || s.weight > 0 || has(s.match) || has(s.mirror))").message("steps: no request reaches the canary at weight 0, so there is nothing to check; remove checks, give the step a weight, a match or a mirror, or name testers"))]
+#[x_kube(validation = Rule::new("!has(self.traffic.byPods) || !self.traffic.byPods || has(self.provider) && self.provider == 'kubernetes'").message("traffic.byPods: goes with provider kubernetes; a proxy shares requests out by weight, however many pods there are"))]
+#[x_kube(validation = Rule::new("!has(self.traffic.route) || !has(self.provider) || self.provider != 'kubernetes'").message("traffic.route: provider kubernetes has none; remove one of the two"))]
 #[x_kube(validation = Rule::new("!has(self.traffic.route) || has(self.provider) && self.provider in ['contour', 'traefik'] || size(self.traffic.route.gateways) > 0 || self.traffic.route.mesh").message("traffic.route: name the gateways, or set mesh: true; a route without either gets no request"))]
 pub struct CanarySpec {
     /// The workload whose new revisions are judged. It stays its owner's: never copied, renamed or restarted.
@@ -130,6 +132,10 @@ pub struct Traffic {
     /// Only if no route names the Service: one is created for this canary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<ManagedRoute>,
+    /// Only with provider `kubernetes`: a weight is the canary's part of all pods that the Service selects, as near as whole pods come to
+    /// it. Up to 50, and 100.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_pods: bool,
 }
 
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]

@@ -54,7 +54,8 @@ pub fn plan_of(
         let own = std::mem::replace(&mut metric.variables, template.variables.clone());
         metric.variables.extend(own);
     }
-    plan(&spec.steps, &spec.testers, Rules::default())?;
+    let by_pods = spec.traffic.by_pods;
+    plan(&spec.steps, &spec.testers, Rules { by_pods, ..Rules::default() })?;
     let mut steps = spec.steps.clone();
     if !spec.testers.is_empty() && steps.first().is_some_and(Step::routes) {
         steps.insert(0, Step::default());
@@ -65,6 +66,7 @@ pub fn plan_of(
         analysis,
         progress_deadline: spec.progress_deadline,
         skip_analysis: spec.skip_analysis,
+        by_pods,
     })
 }
 
@@ -97,6 +99,7 @@ pub fn parse(spec: &PlanSpec) -> Result<Parsed, Invalid> {
             TimeDelta::seconds(1),
         )?,
         skip_analysis: spec.skip_analysis,
+        by_pods: spec.by_pods,
     };
     if *threshold == 0 {
         return Err(invalid("analysis.threshold", "0: at least one failed check ends a run"));

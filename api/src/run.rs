@@ -52,6 +52,8 @@ pub struct PlanSpec {
     #[schemars(schema_with = "crate::schema::duration")]
     pub progress_deadline: Duration,
     pub skip_analysis: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_pods: bool,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]

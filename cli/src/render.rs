@@ -8,7 +8,7 @@ use api::{Analysis, CANARY_LABEL, Canary, CanarySpec, PIN_LABEL, Provider, REVIS
 use controller::objects::{Unfit, canary_deployment, canary_service, made, managed_route};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use providers::traffic::{Backends, KINDS, ServiceNameTooLong, TrafficProvider, find};
-use rollout::{Plan, Revision, Shape, Step};
+use rollout::{Plan, Revision, Shape};
 use serde_json::{Value, json};
 
 use crate::args::RenderArgs;
@@ -94,7 +94,7 @@ fn pieces(
     let mut pieces = vec![scene.label(&target), scene.service(&service)?];
     if let Some(index) = index {
         pieces.push(Scene::pin(&service));
-        pieces.push(scene.deployment(&target, &plan.step(index))?);
+        pieces.push(scene.deployment(&target, &plan, index)?);
     }
     pieces.extend(scene.routes(&service, index.map(|index| plan.shape(index)).as_ref())?);
     Ok(pieces)
@@ -204,10 +204,10 @@ impl<'a> Scene<'a> {
         }
     }
 
-    fn deployment(&self, target: &Value, step: &Step) -> Result<Piece, RenderFailure> {
+    fn deployment(&self, target: &Value, plan: &Plan, step: usize) -> Result<Piece, RenderFailure> {
         let wanted = target.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1);
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        let (replicas, share) = (step.size().canary_pods(wanted), step.weight);
+        let (replicas, share) = (plan.size(step).canary_pods(wanted), plan.step(step).weight);
         let revision = Revision::new(UNKNOWN_REVISION);
         let object = canary_deployment(target, &self.owner(), &revision, replicas)?;
         let comment = format!(

@@ -268,7 +268,10 @@ fn system_trouble(world: &World, plan: &Plan, facts: &Facts) -> Option<String> {
 /// A shape that the systems, or one of the routes, can't take: found before the run that would need it.
 fn shape_trouble(world: &World, plan: &Plan, behind: &Behind) -> Option<String> {
     let testers = Shape { matches: plan.testers().to_vec(), ..Shape::default() };
-    let steps = (0..plan.steps().len()).map(|i| (format!("spec.steps[{i}]"), plan.shape(i)));
+    // One that testers are put in front of is none of the owner's.
+    let own = world.canary.spec.steps.len();
+    let first = plan.steps().len().saturating_sub(own);
+    let steps = (0..own).map(|i| (format!("spec.steps[{i}]"), plan.shape(first + i)));
     let shapes = [("spec.testers".to_owned(), testers)].into_iter().chain(steps);
     shapes.into_iter().find_map(|(field, shape)| {
         if let Some(lacks) = behind.capabilities.lacks(&shape) {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | nothing of it (at rest, released) | as its owner wrote it |
 //! | weight 0 | the revision that it is to be pinned to, or as its owner wrote it |
+//! | a weight between (by pods) | as its owner wrote it: the canary's pods and stable's |
 //! | weight 100 | the canary's pods, whatever else it is pinned to: everybody is sent there in one write |
 //!
 //! With a route in front, where the Service is pinned and what the route gives the canary are two things. Here they are one, so what
@@ -54,6 +55,7 @@ pub(crate) enum Select {
 pub(crate) fn select(wanted: &Wanted) -> Select {
     match (wanted.weight, &wanted.pin) {
         (Some(Weight::FULL), _) => Select::Canary,
+        (Some(weight), _) if weight > Weight::ZERO => Select::Target(None),
         (_, Pin::AsItIs) => Select::AsItIs,
         (_, Pin::To(pin)) => Select::Target(pin.clone()),
     }
@@ -67,13 +69,16 @@ pub(crate) fn seen(
     canary: bool,
     wanted: &Wanted,
 ) -> (Option<Revision>, Option<Weight>) {
+    let as_wanted = match &wanted.pin {
+        Pin::AsItIs => selected.clone(),
+        Pin::To(pin) => pin.clone(),
+    };
     match (canary, wanted.weight) {
-        (true, Some(Weight::FULL)) => {
-            let pinned = match &wanted.pin {
-                Pin::AsItIs => selected,
-                Pin::To(pin) => pin.clone(),
-            };
-            (pinned, Some(Weight::FULL))
+        (true, Some(Weight::FULL)) => (as_wanted, Some(Weight::FULL)),
+        (false, Some(weight))
+            if selected.is_none() && weight < Weight::FULL && weight > Weight::ZERO =>
+        {
+            (as_wanted, Some(weight))
         }
         (true, _) => (selected, Some(Weight::FULL)),
         (false, weight) => (selected, weight.map(|_| Weight::ZERO)),
@@ -120,6 +125,17 @@ mod tests {
         // On the way back the canary may still be selected.
         let back = wanted(Pin::To(revision("old")), Some(Weight::ZERO));
         assert_eq!(seen(revision("x"), true, &back).1, Some(Weight::FULL));
+    }
+
+    #[test]
+    fn between_it_selects_everybody() {
+        let weight = Weight::new(25);
+        let wanted = wanted(Pin::To(revision("old")), weight);
+        assert_eq!(select(&wanted), Select::Target(None));
+        assert_eq!(seen(None, false, &wanted), (revision("old"), weight));
+        // Still pinned, or already on the canary alone.
+        assert_eq!(seen(revision("old"), false, &wanted), (revision("old"), Some(Weight::ZERO)));
+        assert_eq!(seen(revision("x"), true, &wanted).1, Some(Weight::FULL));
     }
 
     #[test]

@@ -31,7 +31,9 @@ pub(crate) async fn behind(
         world.routes.all.iter().flat_map(|route| &route.parents).collect();
     let mut found: BTreeMap<System, Capabilities> = BTreeMap::new();
     if world.by_selector() {
-        found.insert(System::Kubernetes, System::Kubernetes.capabilities());
+        let weights = world.canary.spec.traffic.by_pods;
+        let able = Capabilities { weights, ..System::Kubernetes.capabilities() };
+        found.insert(System::Kubernetes, able);
     }
     for parent in parents {
         let system = match parent {

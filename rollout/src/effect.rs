@@ -53,9 +53,9 @@ impl Progress {
 
     /// A step may need fewer pods than the last one (after matches or a mirror): they go when no request comes to them any more.
     fn size(&self, plan: &Plan) -> Weight {
-        let size = plan.step(self.step).size();
+        let size = plan.size(self.step);
         match (self.stage.at, self.step.checked_sub(1)) {
-            (Stage::BringUp | Stage::Shift, Some(before)) => size.max(plan.step(before).size()),
+            (Stage::BringUp | Stage::Shift, Some(before)) => size.max(plan.size(before)),
             (Stage::BringUp | Stage::Shift, None) | (Stage::Pin | Stage::Check(_), _) => size,
         }
     }

@@ -35,6 +35,8 @@ pub struct Rules {
     pub progress_deadline: TimeDelta,
     /// No steps, checks or holds: the revision is promoted once its pods are ready.
     pub skip_analysis: bool,
+    /// No proxy shares requests out: the canary's share is its part of all pods.
+    pub by_pods: bool,
 }
 
 impl Default for Rules {
@@ -47,6 +49,7 @@ impl Default for Rules {
             no_data: NoData { deadline: TimeDelta::minutes(10), then: Blind::Rollback },
             progress_deadline: TimeDelta::minutes(10),
             skip_analysis: false,
+            by_pods: false,
         }
     }
 }
@@ -117,6 +120,11 @@ pub enum PlanError {
     Unjudged {
         step: usize,
     },
+    /// Step `step` (from 1) needs a canary with more pods than the target has, for its share of all pods.
+    TooManyPods {
+        step: usize,
+        weight: Weight,
+    },
 }
 
 impl std::fmt::Display for PlanError {
@@ -145,6 +153,12 @@ impl std::fmt::Display for PlanError {
                 f,
                 "steps[{}].mirror.percent: 0 mirrors nothing; 1 to 100, or remove mirror",
                 step - 1
+            ),
+            Self::TooManyPods { step, weight } => write!(
+                f,
+                "steps[{}].weight: {} of all pods would be more than the deployment has; go from 50 to 100 at most",
+                step - 1,
+                weight.percent()
             ),
             Self::Unjudged { step } => write!(
                 f,
@@ -186,9 +200,27 @@ impl Plan {
                 return Err(PlanError::FallingWeight { step: i + 1, weight: step.weight, before });
             }
             step.judgeable(i + 1, &testers)?;
+            let half = step.weight <= step.weight.rest() || step.weight == Weight::FULL;
+            if rules.by_pods && !half {
+                return Err(PlanError::TooManyPods { step: i + 1, weight: step.weight });
+            }
             before = step.weight;
         }
         Ok(Self { steps, testers, rules })
+    }
+
+    /// How many pods the canary needs in this step, as a share of the target's replicas.
+    ///
+    /// By pods, beside R of stable's it has R·w/(100−w), which is w percent of all: rounded down here, and up to whole pods later.
+    pub fn size(&self, index: usize) -> Weight {
+        let size = self.step(index).size();
+        let (part, rest) = (u32::from(size.percent()), u32::from(size.rest().percent()));
+        match (self.rules.by_pods, (part * 100).checked_div(rest)) {
+            (true, Some(beside)) => {
+                u8::try_from(beside).ok().and_then(Weight::new).unwrap_or(Weight::FULL)
+            }
+            (true, None) | (false, _) => size,
+        }
     }
 
     pub fn steps(&self) -> &[Step] {

@@ -27,7 +27,8 @@ pub(crate) fn decide(
     };
     let mut at = at.clone();
     let (step, shape) = (run.plan.step(at.step), run.plan.shape(at.step));
-    let go = Go { run, step, shape, target, seen, now };
+    let size = run.plan.size(at.step);
+    let go = Go { run, step, size, shape, target, seen, now };
     if seen.canary.ready == 0 && !at.is_unrouted(&run.plan) {
         return go.fall_back(at);
     }
@@ -67,6 +68,8 @@ fn suspension(at: &mut Progress, seen: &Observation, now: DateTime<Utc>) -> Opti
 struct Go<'a> {
     run: &'a Run,
     step: Step,
+    /// How many pods the canary needs in this step, as a share of the target's.
+    size: Weight,
     /// What the route looks like in this step.
     shape: Shape,
     target: &'a Workload,
@@ -204,6 +207,9 @@ impl Go<'_> {
     /// How the canary's share of the requests differs from its weight: the traffic system does something else than the route says, so
     /// nobody knows what was judged.
     fn disobeyed(&self, verdict: &Verdict) -> Option<String> {
+        if self.plan().rules.by_pods {
+            return None; // pods come in whole numbers, so it is only near the weight
+        }
         let observed = self.shape.share(&verdict.requests)?;
         matches!(observed, Observed::Differs(share) if share.is_enough())
             .then(|| observed.to_string())
@@ -359,7 +365,7 @@ impl Go<'_> {
     }
 
     fn wanted(&self) -> u32 {
-        self.step.size().canary_pods(self.target.replicas)
+        self.size.canary_pods(self.target.replicas)
     }
 
     fn threshold(&self) -> u32 {

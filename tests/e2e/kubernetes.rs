@@ -91,15 +91,51 @@ fn a_bad_version_is_switched_back_in_one_write() -> Result<()> {
 }
 
 #[test]
+fn by_pods_a_version_goes_up_with_its_part_of_all_pods() -> Result<()> {
+    story(async |cluster| {
+        let spec = json!({
+            "provider": "kubernetes",
+            "traffic": {"byPods": true},
+            "steps": [{"weight": 25, "checks": 2}, {"weight": 50, "checks": 2}, {"weight": 100}],
+        });
+        let app = App::new("shop", "by-pods").behaves("latency-ms", "5").replicas(3);
+        let shop = Release::adopt(cluster, Plane::Traefik, app, spec).await?;
+        let before = service(cluster, "by-pods").await?;
+        let requests = Requests::to_service("by-pods", "shop").new_connections();
+        let load = Load::start(cluster, &requests).await?;
+        shop.write(&shop.app().version("2.0")).await?;
+        for (weight, canary) in [(25, 1), (50, 3)] {
+            shop.until("the weight", |s| {
+                s.traffic.as_ref().is_some_and(|t| t.stored == weight && t.intended == weight)
+            })
+            .await?;
+            let pods = shop.pods().await?;
+            let new = pods.values().filter(|tag| *tag == "2.0").count();
+            ensure!((pods.len(), new) == (3 + canary, canary), "{weight} %: {pods:?}");
+        }
+        shop.until_phase("Succeeded").await?;
+        let summary = load.stop().await?;
+        ensure!(summary.failed == 0, "no request fails: {summary:?}");
+        ensure!(summary.by("2.0") > 0 && summary.by("1.0") > 0, "{summary:?}");
+        shop.no_canary_left().await?;
+        ensure!(service(cluster, "by-pods").await? == before);
+        shop.in_sync(&shop.app().version("2.0")).await
+    })
+}
+
+#[test]
 fn what_a_selector_cannot_do_is_refused_with_the_way_out() -> Result<()> {
     story(async |cluster| {
         let app = App::new("shop", "selector-cannot");
         let shop = Release::adopt(cluster, Plane::Traefik, app, blue_green()).await?;
         for (change, says) in [
-            (json!({"steps": [{"weight": 25}, {"weight": 100}]}), "spec.steps[0].weight: 25"),
+            (
+                json!({"steps": [{"weight": 25}, {"weight": 100}]}),
+                "spec.steps[0] needs a share of 25 %",
+            ),
             (
                 json!({"testers": [{"headers": {"x-canary": {"exact": "1"}}}]}),
-                "spec.testers[0]: requests with header x-canary=1",
+                "spec.testers needs requests with header x-canary=1",
             ),
         ] {
             let mut spec = blue_green();

@@ -374,3 +374,28 @@ fn what_is_more_than_a_weight_is_said() {
         "step 1 passed; next: 100 % of the requests go to the canary",
     );
 }
+
+#[test]
+fn by_pods_a_canary_is_as_large_as_its_part_of_all_pods_asks_for() {
+    let rules = Rules { by_pods: true, ..Rules::default() };
+    let plan = |weight: u8| {
+        let step = Step { weight: Weight::new(weight).unwrap(), checks: 1, ..Step::default() };
+        Plan::new(vec![step], vec![], rules)
+    };
+    for (weight, replicas, pods) in [
+        (10, 9, 1),
+        (10, 90, 10),
+        (20, 4, 1),
+        (25, 3, 1),
+        (25, 6, 2),
+        (33, 2, 1),
+        (50, 4, 4),
+        (100, 4, 4),
+        (1, 99, 1),
+    ] {
+        let size = plan(weight).unwrap().size(0).canary_pods(replicas);
+        assert_eq!(size, pods, "{weight} % beside {replicas}");
+    }
+    let refused = plan(51).unwrap_err().to_string();
+    assert!(refused.contains("steps[0].weight: 51 of all pods would be more"), "{refused}");
+}
