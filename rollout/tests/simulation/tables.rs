@@ -2,8 +2,8 @@
 
 use rollout::{
     Answer, Blind, Cause, Check, DueVerdict, Effect, Hold, Match, NoData, Observation, Phase, Plan,
-    PlanError, Progress, Reason, Rest, RetreatStage, Run, Shape, Stage, Step, Timed, Traffic, Verb,
-    Weight, decide,
+    PlanError, Progress, Reason, Rest, RetreatStage, Rules, Run, Shape, Stage, Step, Timed,
+    Traffic, Verb, Weight, decide,
 };
 
 use crate::clock::{after, secs, start};
