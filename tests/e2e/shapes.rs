@@ -90,9 +90,9 @@ fn envoy_gateway_copies_as_many_requests_as_it_is_told_and_answers_with_stable_s
         for (percent, least, most) in [(10, 0.07, 0.13), (100, 1.0, 1.0), (1, 0.0, 0.03)] {
             site.shape(&Shape { mirror: Weight::new(percent), ..at(0) }).await?;
             let before = cluster.served(site.namespace).await?;
-            let load = Load::start(cluster, &site.requests().per_second(400)).await?;
-            let enough = async || Ok((load.each()?.len() >= 2_000).then_some(()));
-            wait_for("2,000 answers", ENOUGH, enough).await?;
+            let load = Load::start(cluster, &site.requests().per_second(100)).await?;
+            let enough = async || Ok((load.each()?.len() >= 1_000).then_some(()));
+            wait_for("1,000 answers", ENOUGH, enough).await?;
             let all = load.stop().await?;
             ensure!((all.failed, all.by("2.0")) == (0, 0), "{percent} %: {all:?}");
             let copies = async || {
@@ -149,8 +149,8 @@ fn envoy_gateway_loses_no_request_when_testers_and_copies_come_and_go() -> Resul
 /// Each shape comes and goes at several shares, and with the whole split, under the requests of users and of testers.
 async fn losses(site: &Site<'_>, shapes: &[Shape]) -> Result<()> {
     for shape in shapes {
-        let users = Load::start(site.cluster, &site.requests().per_second(200)).await?;
-        let testers = site.requests().path("/?beta=yes").per_second(200);
+        let users = Load::start(site.cluster, &site.requests().per_second(60)).await?;
+        let testers = site.requests().path("/?beta=yes").per_second(60);
         let testers = Load::start(site.cluster, &testers).await?;
         let mut writes = Vec::new();
         let mut write = async |shape: Option<Shape>| {
