@@ -1,9 +1,9 @@
 //! What a person does with kubectl alone when no controller answers.
 
-use api::{ActionVerb, Canary, PIN_LABEL, SUFFIX};
+use api::{ActionVerb, Canary, PIN_LABEL, Provider, SUFFIX};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
-use providers::traffic::Backends;
+use providers::traffic::{Backends, KINDS};
 
 use crate::cluster::Cluster;
 
@@ -14,8 +14,10 @@ pub(crate) struct Hands {
     canary: String,
     deployment: String,
     service: String,
-    /// That are split.
+    /// That are split, as kubectl takes them.
     routes: Vec<String>,
+    /// The Service is pointed at the canary's pods, instead of a route.
+    by_selector: bool,
     /// That is on.
     run: Option<String>,
 }
@@ -24,23 +26,29 @@ pub(crate) struct Hands {
 pub(crate) async fn look(cluster: &Cluster, canary: &Canary) -> Hands {
     let service = canary.spec.traffic.service.name.clone();
     let split = format!("{}{service}", Backends::PREFIX);
-    let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
-    let resource = ApiResource::from_gvk(&kind);
-    let routes: Api<DynamicObject> =
-        Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource);
-    let found = cluster.answer(routes.list(&ListParams::default())).await.ok().map(|list| {
+    let mut found = Vec::new();
+    for provider in KINDS {
+        let kind = provider.kind();
+        let gvk = GroupVersionKind::gvk(kind.group, kind.version, kind.kind);
+        let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural);
+        let routes: Api<DynamicObject> =
+            Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource);
+        // Kinds that aren't there, or may not be read: the status has to do.
+        let Ok(list) = cluster.answer(routes.list(&ListParams::default())).await else { continue };
         let held = |r: &DynamicObject| {
             r.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(&split))
         };
-        list.items.into_iter().filter(held).filter_map(|r| r.metadata.name).collect::<Vec<_>>()
-    });
+        let names = list.items.into_iter().filter(held).filter_map(|r| r.metadata.name);
+        found.extend(names.map(|name| kind.called(&name)));
+    }
     let told = || canary.status.as_ref().and_then(|s| s.traffic.as_ref()).map(|t| t.routes.clone());
     Hands {
         namespace: cluster.namespace.clone(),
         canary: canary.metadata.name.clone().unwrap_or_default(),
         deployment: canary.spec.target_ref.name.clone(),
         service,
-        routes: found.or_else(told).unwrap_or_default(),
+        routes: if found.is_empty() { told().unwrap_or_default() } else { found },
+        by_selector: canary.spec.provider == Some(Provider::Kubernetes),
         run: canary
             .status
             .as_ref()
@@ -81,6 +89,17 @@ impl Hands {
 
     fn abort(&self) -> Vec<String> {
         let Self { namespace, deployment, .. } = self;
+        if self.by_selector {
+            return vec![
+                "# the service selects every pod again: it must not be left with none".to_owned(),
+                self.unpin(),
+                "# then only stable's are left".to_owned(),
+                self.remove_canary(),
+                format!(
+                    "# deployment {deployment} in {namespace} stays held: revert the revision where it is kept"
+                ),
+            ];
+        }
         let mut lines = vec!["# all traffic to stable".to_owned()];
         lines.extend(self.give_back_routes());
         lines.push("# once the gateway has heard of it".to_owned());
@@ -131,7 +150,7 @@ impl Hands {
         };
         let mut lines: Vec<_> = routes.iter().map(annotate).collect();
         lines.push(format!(
-            "# without the policy tidegate-split also take {service}{SUFFIX} out of each: kubectl edit {} -n {namespace}",
+            "# without the policies tidegate-split* also take {service}{SUFFIX} out of each: kubectl edit {} -n {namespace}",
             routes.join(" ")
         ));
         lines
@@ -169,6 +188,7 @@ mod tests {
             deployment: "checkout-web".into(),
             service: "checkout-svc".into(),
             routes: routes.iter().map(|&r| r.into()).collect(),
+            by_selector: false,
             run: Some("checkout-7f9c4".into()),
         }
     }
@@ -206,6 +226,15 @@ mod tests {
             "kubectl delete deployment checkout-web-canary -n shop --cascade=foreground --ignore-not-found",
         ];
         assert_eq!(commands(&lines), expected);
+    }
+
+    #[test]
+    fn without_a_route_the_service_is_never_left_without_pods() {
+        let hands = Hands { by_selector: true, ..hands(&[]) };
+        let lines = hands.lines(ActionVerb::Abort, "checkout-abort-x");
+        let commands = commands(&lines);
+        let at = |what: &str| commands.iter().position(|c| c.starts_with(what)).expect(what);
+        assert!(at("kubectl patch service checkout-svc") < at("kubectl delete deployment"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use api::{Analysis, CANARY_LABEL, Canary, CanarySpec, PIN_LABEL, Provider, REVIS
 use controller::objects::{Unfit, canary_deployment, canary_service, made, managed_route};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use providers::traffic::{Backends, KINDS, ServiceNameTooLong, TrafficProvider, find};
-use rollout::{Plan, Revision, Shape};
+use rollout::{Plan, Revision, Shape, Weight};
 use serde_json::{Value, json};
 
 use crate::args::RenderArgs;
@@ -93,7 +93,7 @@ fn pieces(
     let index = scene.step(&plan, step)?;
     let mut pieces = vec![scene.label(&target), scene.service(&service)?];
     if let Some(index) = index {
-        pieces.push(Scene::pin(&service));
+        pieces.push(scene.pin(&service, &plan.shape(index)));
         pieces.push(scene.deployment(&target, &plan, index)?);
     }
     pieces.extend(scene.routes(&service, index.map(|index| plan.shape(index)).as_ref())?);
@@ -186,9 +186,21 @@ impl<'a> Scene<'a> {
         Ok(Piece { comment, object })
     }
 
-    fn pin(service: &Value) -> Piece {
+    fn pin(&self, service: &Value, shape: &Shape) -> Piece {
         let mut selector = service["spec"]["selector"].clone();
-        selector[api::POD_TEMPLATE_HASH] = json!(UNKNOWN_HASH);
+        let by_selector = self.canary.spec.provider == Some(Provider::Kubernetes);
+        let hash = if by_selector && shape.weight == Weight::FULL {
+            "hash-of-the-canary"
+        } else {
+            UNKNOWN_HASH
+        };
+        if by_selector && shape.weight > Weight::ZERO && shape.weight < Weight::FULL {
+            return Piece {
+                comment: "your Service, as you wrote it: it selects the pods of both".to_owned(),
+                object: service.clone(),
+            };
+        }
+        selector[api::POD_TEMPLATE_HASH] = json!(hash);
         Piece {
             comment: "your Service, for the time of the run: this label; the API server adds the hash to the selector".to_owned(),
             object: json!({
@@ -197,7 +209,7 @@ impl<'a> Scene<'a> {
                 "metadata": {
                     "name": service["metadata"]["name"],
                     "namespace": service["metadata"]["namespace"],
-                    "labels": { PIN_LABEL: UNKNOWN_HASH },
+                    "labels": { PIN_LABEL: hash },
                 },
                 "spec": { "selector": selector },
             }),
@@ -217,6 +229,9 @@ impl<'a> Scene<'a> {
     }
 
     fn routes(&self, service: &Value, shape: Option<&Shape>) -> Result<Vec<Piece>, RenderFailure> {
+        if self.canary.spec.provider == Some(Provider::Kubernetes) {
+            return Ok(vec![]); // its Service is all there is
+        }
         let backends = Backends::new(&self.namespace, &self.canary.spec.traffic.service.name)?;
         let wanted = self.canary.spec.provider.map(Provider::name);
         let kinds = KINDS.into_iter().filter(|p| wanted.is_none_or(|w| w == p.kind().provider));

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Resource, ResourceExt};
-use providers::traffic::{Managed, NeverRead, SplitBy, TrafficProvider, change, mesh};
+use providers::traffic::{Managed, NeverRead, SplitBy, TrafficProvider, change, mentions, mesh};
 use rollout::{Effect, Revision, Shape, Weight};
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::caches::resource;
 use crate::destination_rules;
 use crate::objects::{Unfit, canary_deployment, canary_service, made, managed_route};
 use crate::record::post;
-use crate::routes::{Route, mentions};
+use crate::routes::Route;
 use crate::selector::{Select, Wanted, select};
 use crate::watched::{Template, Workload};
 use crate::world::World;

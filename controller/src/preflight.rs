@@ -4,7 +4,7 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams};
 use providers::traffic::{
-    Around, Refused, TrafficProvider, find, names_of_kinds, policies, uncovered,
+    Around, Refused, TrafficProvider, find, mentions, names_of_kinds, policies, uncovered,
 };
 use rollout::{Plan, Shape};
 use serde_json::Value;
@@ -13,7 +13,6 @@ use crate::Context;
 use crate::apply::wanted_route;
 use crate::around;
 use crate::destination_rules;
-use crate::routes::mentions;
 use crate::systems::{self, Behind};
 use crate::time::from_kube;
 use crate::watched::Workload;

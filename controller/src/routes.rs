@@ -6,7 +6,8 @@ use std::fmt;
 use analysis::Protocol;
 use api::Canary;
 use providers::traffic::{
-    Around, Backends, KINDS, Observed, Parent, Proof, Refused, TrafficProvider, find,
+    Around, Backends, KINDS, Observed, Parent, Proof, Refused, TrafficProvider, find, mentions,
+    port,
 };
 use serde_json::Value;
 
@@ -142,15 +143,12 @@ impl Routes {
 
     /// The port of the Service that all of them name; `None` if they name several or none.
     pub(crate) fn port(&self, backends: &Backends) -> Option<String> {
-        let mut found = BTreeSet::new();
-        let specs = self.all.iter().filter_map(|route| route.object.get("spec"));
-        specs.for_each(|spec| ports(spec, &backends.service, &mut found));
-        found.pop_first().filter(|_| found.is_empty())
+        port(self.all.iter().map(|route| &route.object), &backends.service)
     }
 
     /// What they carry.
     pub(crate) fn protocol(&self) -> Protocol {
-        let grpc = |route: &Route| route.provider.kind().kind == "GRPCRoute";
+        let grpc = |route: &Route| route.provider.kind().protocol() == Protocol::Grpc;
         if !self.all.is_empty() && self.all.iter().all(grpc) {
             Protocol::Grpc
         } else {
@@ -164,68 +162,6 @@ impl Routes {
     }
 }
 
-/// The ports next to a Service's name, wherever and however the kind of route writes them.
-fn ports(value: &Value, service: &str, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(all) => {
-            let named = ["name", "host"].iter().filter_map(|key| all.get(*key));
-            if named.into_iter().any(|name| is_named(name, service)) {
-                let port = all.get("port");
-                let port = port.and_then(|p| p.get("number")).or(port);
-                found.extend(port.and_then(|port| match port {
-                    Value::Number(number) => Some(number.to_string()),
-                    Value::String(name) => Some(name.clone()),
-                    _ => None,
-                }));
-            }
-            all.values().for_each(|v| ports(v, service, found));
-        }
-        Value::Array(all) => all.iter().for_each(|v| ports(v, service, found)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
 fn candidate((name, because): (&'static str, String)) -> String {
     format!("{name} ({because})")
-}
-
-/// Whether a text anywhere in it is this name, alone or as the first label of a host: a cheap look before a thorough one.
-pub(crate) fn mentions(value: &Value, name: &str) -> bool {
-    match value {
-        Value::String(_) => is_named(value, name),
-        Value::Array(all) => all.iter().any(|v| mentions(v, name)),
-        Value::Object(all) => all.values().any(|v| mentions(v, name)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
-}
-
-fn is_named(value: &Value, name: &str) -> bool {
-    let rest = value.as_str().and_then(|text| text.strip_prefix(name));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn the_port_next_to_the_service_s_name_is_found_however_it_is_written() {
-        let found = |spec: Value| {
-            let mut found = BTreeSet::new();
-            ports(&spec, "shop", &mut found);
-            found.into_iter().collect::<Vec<_>>()
-        };
-        let backend = |name: &str, port: Value| json!({"name": name, "port": port, "weight": 1});
-        let rules = |refs: Vec<Value>| json!({"rules": [{"backendRefs": refs}]});
-        assert_eq!(found(rules(vec![backend("shop", 80.into())])), ["80"]);
-        assert_eq!(found(rules(vec![backend("shop", "web".into())])), ["web"]);
-        assert_eq!(found(rules(vec![backend("shopping", 80.into())])), [""; 0]);
-        let two = rules(vec![backend("shop", 80.into()), backend("shop", 81.into())]);
-        assert_eq!(found(two), ["80", "81"]);
-        let destination = json!({"host": "shop.eu.svc.cluster.local", "port": {"number": 80}});
-        assert_eq!(found(json!({"http": [{"route": [{"destination": destination}]}]})), ["80"]);
-        assert_eq!(found(json!({"rules": [{"backendRefs": [{"name": "shop"}]}]})), [""; 0]);
-    }
 }

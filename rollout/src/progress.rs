@@ -207,8 +207,9 @@ impl Go<'_> {
     /// How the canary's share of the requests differs from its weight: the traffic system does something else than the route says, so
     /// nobody knows what was judged.
     fn disobeyed(&self, verdict: &Verdict) -> Option<String> {
-        if self.plan().rules.by_pods {
-            return None; // pods come in whole numbers, so it is only near the weight
+        // Pods come in whole numbers, and count what probes and scrapes ask as well.
+        if self.plan().rules.by_pods || !self.seen.traffic.observable {
+            return None;
         }
         let observed = self.shape.share(&verdict.requests)?;
         matches!(observed, Observed::Differs(share) if share.is_enough())

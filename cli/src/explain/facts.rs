@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::{Canary, CanaryRun, POD_TEMPLATE_HASH, ROLE_LABEL, SUFFIX};
 use chrono::{DateTime, Utc};
-use providers::traffic::{Backends, Found, GatewayName, Parent, TrafficProvider, find};
+use providers::traffic::{
+    Backends, Found, GatewayName, KINDS, Parent, RouteKind, TrafficProvider, find,
+};
 use serde_json::Value;
 
 use super::link::Seen;
@@ -193,6 +195,20 @@ impl Facts {
     }
 
     /// Of the provider that the spec names, or else of the one that the controller has found; of all, if there is neither.
+    /// istiod says something about waypoints, which it does only where ambient is on: without, sidecars follow the route.
+    pub(super) fn waypoints_asked_for(&self) -> bool {
+        let says = |condition: &Value| condition["type"] == "ResolvedWaypoints";
+        let (routes, _) = self.found();
+        let mut parents = routes.iter().flat_map(|r| object::list(r.object, "/status/parents"));
+        parents.any(|parent| object::list(parent, "/conditions").iter().any(says))
+    }
+
+    /// The admission policy that splits the routes of this provider.
+    pub(super) fn split_policy_name(&self) -> String {
+        let traffic = self.canary.status.as_ref().and_then(|s| s.traffic.as_ref());
+        policy_of(traffic.and_then(|t| t.provider.as_deref()))
+    }
+
     pub(super) fn kinds(&self) -> impl Iterator<Item = &RoutesOfKind> {
         let traffic = self.canary.status.as_ref().and_then(|s| s.traffic.as_ref());
         let known = traffic.and_then(|t| t.provider.as_deref());
@@ -208,4 +224,11 @@ pub(super) fn backends(canary: &Canary) -> Backends {
         canary: format!("{service}{SUFFIX}"),
         service,
     }
+}
+
+/// The admission policy that splits the routes of a provider, by its name in the status.
+pub(super) fn policy_of(provider: Option<&str>) -> String {
+    let mut kinds = KINDS.iter().map(|p| p.kind()).filter(|kind| !kind.rules.is_empty());
+    let of = kinds.find(|kind| provider.is_none_or(|p| p == kind.provider));
+    of.map(RouteKind::policy).unwrap_or_default()
 }

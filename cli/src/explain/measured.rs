@@ -14,6 +14,8 @@ use providers::metrics::{ConfigError, MetricError, MetricSource, Prometheus, Pro
 use serde_json::Value;
 use url::Url;
 
+use providers::traffic::port;
+
 use super::facts::Facts;
 use super::object::{name, text};
 use super::selector::{Matcher, Selector};
@@ -209,8 +211,11 @@ fn ask(
     checks: &Checks,
     window: Window,
 ) -> Result<Vec<Query>, QueryError> {
-    let (routes, _) = facts.found();
-    let mut routes: Vec<_> = routes.iter().map(|r| name(r.object).to_owned()).collect();
+    let (found, _) = facts.found();
+    let port = port(found.iter().map(|r| r.object), facts.service_name()).unwrap_or_default();
+    let grpc = |r: &super::facts::Route| r.provider.kind().protocol() == Protocol::Grpc;
+    let all_grpc = !found.is_empty() && found.iter().all(grpc);
+    let mut routes: Vec<_> = found.iter().map(|r| name(r.object).to_owned()).collect();
     routes.sort();
     routes.dedup();
     let arm = |workload: String, service: String, pods: Vec<&Value>| ArmContext {
@@ -218,8 +223,8 @@ fn ask(
         workload,
         service,
         apex: facts.service_name().to_owned(),
-        port: String::new(),
-        protocol: Protocol::Http,
+        port: port.clone(),
+        protocol: if all_grpc { Protocol::Grpc } else { Protocol::Http },
         routes: routes.clone(),
         pods: pods.into_iter().filter_map(address).collect(),
     };

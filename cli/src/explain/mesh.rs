@@ -82,6 +82,9 @@ fn waypoint(facts: &Facts) -> State {
         format!("istioctl waypoint list -n {space}"),
         format!("istioctl ztunnel-config services --service-namespace {space}"),
     ];
+    if used.is_none() && !facts.waypoints_asked_for() {
+        return State::holds("Istio, by its clients' sidecars".to_owned());
+    }
     let Some(used) = used else {
         next.push(format!("kubectl label service {service} -n {space} {USE_WAYPOINT}=waypoint"));
         return Break {

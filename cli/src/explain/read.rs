@@ -9,7 +9,7 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use providers::traffic::{GatewayName, KINDS, Parent, TrafficProvider};
 use serde_json::Value;
 
-use super::facts::{self, Facts, Gateway, Mesh, RoutesOfKind};
+use super::facts::{self, Facts, Gateway, Mesh, RoutesOfKind, policy_of};
 use super::link::{Blind, Seen};
 use super::measured::{Measured, Server, measure};
 use super::object::{map, query, text};
@@ -125,7 +125,7 @@ impl Reader<'_> {
         let (run, controllers, split_policy, network_policies, monitors) = tokio::join!(
             self.run(&canary),
             self.list(&DEPLOYMENTS, None, "app.kubernetes.io/name=tidegate"),
-            self.split_policy(),
+            self.split_policy(&canary),
             self.list(&NETWORK, Some(self.namespace), ""),
             self.monitors(),
         );
@@ -201,10 +201,11 @@ impl Reader<'_> {
         all
     }
 
-    async fn split_policy(&self) -> Seen<bool> {
-        const NAME: &str = "tidegate-split";
+    async fn split_policy(&self, canary: &Canary) -> Seen<bool> {
+        let traffic = canary.status.as_ref().and_then(|s| s.traffic.as_ref());
+        let name = policy_of(traffic.and_then(|t| t.provider.as_deref()));
         let (policy, binding) =
-            tokio::join!(self.get_global(&POLICIES, NAME), self.get_global(&BINDINGS, NAME));
+            tokio::join!(self.get_global(&POLICIES, &name), self.get_global(&BINDINGS, &name));
         Ok(policy?.is_some() && binding?.is_some())
     }
 

@@ -328,12 +328,13 @@ pub(super) fn shares(facts: &Facts) -> State {
             route.provider.kind().rules
         ));
     }
+    let name_of_policy = facts.split_policy_name();
     let policy = match &facts.split_policy {
-        Ok(true) => "; the policy tidegate-split is installed",
-        Ok(false) => {
-            "; the policy tidegate-split is not installed, so an owner's write undoes the split"
-        }
-        Err(_) => "",
+        Ok(true) => format!("; the policy {name_of_policy} is installed"),
+        Ok(false) => format!(
+            "; the policy {name_of_policy} is not installed, so an owner's write undoes the split"
+        ),
+        Err(_) => String::new(),
     };
     if facts.split_policy != Ok(true) {
         next.push(

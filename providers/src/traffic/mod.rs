@@ -13,6 +13,7 @@ mod http_proxy;
 mod http_route;
 mod managed;
 pub mod mesh;
+mod named;
 mod object;
 mod system;
 mod traefik_service;
@@ -27,6 +28,7 @@ mod upstream;
 
 use std::fmt;
 
+use analysis::Protocol;
 use rollout::{Shape, Weight};
 use serde_json::Value;
 
@@ -39,6 +41,7 @@ pub use find::{Found, Refusal, Refused, Route, find};
 pub use http_proxy::HttpProxy;
 pub use http_route::{GrpcRoute, HttpRoute, LinkerdRoute};
 pub use managed::{GatewayRef, Managed};
+pub use named::{mentions, port};
 pub use system::{
     Capabilities, Features, GatewayName, Matching, Mirroring, Parent, System, Telemetry,
     Verification,
@@ -142,6 +145,19 @@ impl RouteKind {
     /// The `CustomResourceDefinition` that brings it.
     pub fn crd(&self) -> String {
         format!("{}.{}", self.plural, self.group)
+    }
+
+    /// The admission policy by which the API server splits it.
+    pub fn policy(&self) -> String {
+        match self.provider {
+            "gateway-api" => "tidegate-split".to_owned(),
+            _ => format!("tidegate-split-{}", self.kind.to_lowercase()),
+        }
+    }
+
+    /// What its routes carry.
+    pub fn protocol(&self) -> Protocol {
+        if self.kind == "GRPCRoute" { Protocol::Grpc } else { Protocol::Http }
     }
 
     /// An object of this kind as kubectl takes it: `httproute/web`. With its group where that of another kind would be meant.

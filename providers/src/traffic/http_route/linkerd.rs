@@ -53,6 +53,10 @@ impl TrafficProvider for LinkerdRoute {
         HttpRoute.render(live, backends, shape)
     }
 
+    fn on_the_way(&self, live: &Value, backends: &Backends, shape: &Shape) -> Option<Value> {
+        HttpRoute.on_the_way(live, backends, shape)
+    }
+
     fn stored(&self, live: &Value, backends: &Backends) -> Stored {
         HttpRoute.stored(live, backends)
     }
