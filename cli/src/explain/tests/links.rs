@@ -167,7 +167,17 @@ fn a_mesh_that_looks_elsewhere() {
         meshed(f, "x");
         route(f)["status"] = json!({});
     });
-    breaks("mesh", "no label istio.io/use-waypoint", |f| meshed(f, "istio.io/gateway-controller"));
+    // Without a word about waypoints, the clients' sidecars follow the route.
+    holds(|f| meshed(f, "istio.io/gateway-controller"));
+    breaks("mesh", "no label istio.io/use-waypoint", |f| {
+        meshed(f, "istio.io/gateway-controller");
+        let conditions = route(f).pointer_mut("/status/parents/0/conditions").unwrap();
+        conditions
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"type": "ResolvedWaypoints", "status": "True",
+            "reason": "ResolvedWaypoints", "message": "All waypoints resolved"}));
+    });
     let with_waypoint = |f: &mut Facts| {
         meshed(f, "istio.io/gateway-controller");
         object(&mut f.service)["metadata"]["labels"]["istio.io/use-waypoint"] = json!("wp");
