@@ -111,6 +111,12 @@ pub enum Provider {
 }
 
 impl Provider {
+    /// The inverse of [`name`](Self::name).
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::GatewayApi, Self::Contour, Self::Traefik, Self::Kubernetes, Self::Istio];
+        all.into_iter().find(|provider| provider.name() == name)
+    }
+
     /// As it is written.
     pub fn name(self) -> &'static str {
         match self {

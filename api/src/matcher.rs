@@ -80,6 +80,7 @@ fn is_token(name: &str) -> Result<(), &'static str> {
 fn is_for_all(header: &str) -> Result<(), &'static str> {
     match header {
         "cookie" => Err("cookies have a field of their own; use cookies"),
+        "x-tidegate-parked" => Err("that name is ours; take another"),
         "host" => Err("the route's host names are its owner's; match something else than host"),
         _ => Ok(()),
     }
@@ -105,6 +106,13 @@ fn value(field: &str, part: Part, pattern: &Pattern) -> Result<rollout::Pattern,
     }
     if text.trim() != text {
         return wrong("no value begins or ends with a space; take it away");
+    }
+    if pattern.regex.is_some()
+        && let Err(error) = regex_syntax::parse(text)
+    {
+        let why = error.to_string();
+        let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        return wrong(&format!("is no regular expression that every proxy knows (RE2): {why}"));
     }
     if part == Part::Cookie && pattern.exact.is_some() && text.contains(';') {
         return wrong("a semicolon ends a cookie, and is in no value; take it out");

@@ -67,6 +67,7 @@ pub fn plan_of(
         progress_deadline: spec.progress_deadline,
         skip_analysis: spec.skip_analysis,
         by_pods,
+        provider: spec.provider,
     })
 }
 

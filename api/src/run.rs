@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Analysis, Cursor, Matcher, MetricStatus, Step};
+use crate::{Analysis, Cursor, Matcher, MetricStatus, Provider, Step};
 
 /// One attempt to take one revision from 0 to promoted: the frozen plan, the cursor, and what happened.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -54,6 +54,9 @@ pub struct PlanSpec {
     pub skip_analysis: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_pods: bool,
+    /// The kind of traffic system that splits for this run; absent: as the canary's spec says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Provider>,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]

@@ -139,7 +139,11 @@ impl Question {
         };
         let mut canary_arm = arm(world.canary_name(), &world.backends.canary);
         canary_arm.pods = addresses(world.canary_pods.iter().map(|pod| &**pod));
-        let stable = rollout::Revision::new(run.spec.stable_revision.clone());
+        // Who has the requests that the canary hasn't: once it is promoted, the target's pods of the same revision.
+        let cursor = run.status.as_ref().and_then(|s| s.cursor.as_ref());
+        let promoted = cursor.is_some_and(|c| matches!(&*c.phase, "Promoting" | "Finalising"));
+        let serving = if promoted { &run.spec.revision } else { &run.spec.stable_revision };
+        let stable = rollout::Revision::new(serving.clone());
         let selector = world.target.as_ref().map(|t| t.spec.selector.to_query());
         Self {
             canary: ObjectRef::from_obj(&*world.canary),

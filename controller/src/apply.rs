@@ -54,6 +54,10 @@ fn refused(what: impl Into<String>) -> impl FnOnce(kube::Error) -> ApplyError {
     }
 }
 
+fn is_unknown(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
 /// Applies `effects` in their order. `revision`: what the canary is made of.
 ///
 /// # Errors
@@ -176,11 +180,17 @@ impl Write<'_> {
         else {
             return Ok(());
         };
-        if shape.is_some() {
+        if let Some(shape) = shape {
             // Before any proxy can be told of the canary, and at each step again.
-            destination_rules::keep(self.ctx, self.world, &owner(self.world))
-                .await
-                .map_err(refused(format!("destinationrule {}", backends.canary)))?;
+            let kept = destination_rules::keep(self.ctx, self.world, &owner(self.world)).await;
+            match kept {
+                // The way back must not wait for it.
+                Err(error) if shape.is_nothing() => {
+                    let error = crate::errors::chain(&error);
+                    tracing::warn!(error, rule = backends.canary, "destination rule not kept");
+                }
+                kept => kept.map_err(refused(format!("destinationrule {}", backends.canary)))?,
+            }
         }
         let api = self.routes(provider);
         // Without the annotation nobody knows any more that the pair was ours, so it has to go in the same write.
@@ -463,8 +473,13 @@ impl Write<'_> {
             ApplyError::Refused { what: what.clone(), source: kube::Error::SerdeError(e) }
         })?;
         // Created, never applied over: what has the name already isn't ours.
-        api.create(&post(), &parsed).await.map_err(refused(what))?;
-        Ok(())
+        match api.create(&post(), &parsed).await {
+            // Not gone: its kind was never there.
+            Err(source @ kube::Error::Api(_)) if is_unknown(&source) => {
+                Err(ApplyError::Refused { what, source })
+            }
+            other => other.map(drop).map_err(refused(what)),
+        }
     }
 }
 
@@ -566,7 +581,9 @@ pub(crate) struct WantedRoute {
 
 /// The route that the spec asks for, if it asks for one.
 pub(crate) fn wanted_route(world: &World) -> Result<Option<WantedRoute>, Unfit> {
-    let Some(service) = &world.service else { return Ok(None) };
+    let Some(service) = world.service.as_ref().filter(|_| !world.by_selector()) else {
+        return Ok(None);
+    };
     let service = serde_json::to_value(&**service).unwrap_or_default();
     let managed = managed_route(&world.canary, &service, world.backends.clone())?;
     let Some(managed) = managed else { return Ok(None) };

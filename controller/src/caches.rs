@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{Canary, CanaryAction, CanaryRun};
 use futures::StreamExt;
@@ -104,8 +105,18 @@ impl Caches {
         };
         let known = |crd: &str| kinds.as_ref().is_some_and(|kinds| kinds.contains(crd));
         for (provider, store) in KINDS.iter().zip(&self.routes) {
-            if known(&provider.kind().crd()) && store.wait_until_ready().await.is_err() {
-                return false;
+            if !known(&provider.kind().crd()) {
+                continue;
+            }
+            // One that the server has in another version, or that we may not read, must not keep the others waiting.
+            match tokio::time::timeout(PATIENCE, store.wait_until_ready()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return false,
+                Err(_) => {
+                    let kind = provider.kind();
+                    let (version, kind) = (format!("{}/{}", kind.group, kind.version), kind.kind);
+                    tracing::warn!(version, kind, "could not be listed; such routes are not seen");
+                }
             }
         }
         true
@@ -197,6 +208,22 @@ impl Concern {
     }
 }
 
+/// How long a kind of route that is installed may take to be listed before the others go on without it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The kinds of routes that the server says it serves, by the names of their definitions.
+async fn served(client: &Client) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for kind in KINDS.iter().map(|p| p.kind()) {
+        let group = format!("{}/{}", kind.group, kind.version);
+        let known = client.list_api_group_resources(&group).await;
+        if known.is_ok_and(|k| k.resources.iter().any(|r| r.name == kind.plural)) {
+            all.insert(kind.crd());
+        }
+    }
+    all
+}
+
 struct Start<'a> {
     client: &'a Client,
     namespace: Option<&'a str>,
@@ -209,6 +236,7 @@ impl Start<'_> {
     /// Watches which kinds of routes there are. Who may not see the definitions, or can't watch them, works with what there is now.
     fn installed(&mut self) -> watch::Receiver<Option<BTreeSet<String>>> {
         let (tell, told) = watch::channel(None);
+        let client = self.client.clone();
         let definitions =
             Api::<PartialObjectMeta<CustomResourceDefinition>>::all(self.client.clone());
         let known: BTreeSet<String> = KINDS.iter().map(|p| p.kind().crd()).collect();
@@ -227,6 +255,10 @@ impl Start<'_> {
                     Ok(Event::InitDone) => drop(tell.send_replace(Some(seen.clone()))),
                     Ok(Event::Init | Event::Delete(_)) => {}
                     Err(error) => {
+                        // Whoever may not see the definitions works with what there is now.
+                        if tell.borrow().is_none() {
+                            tell.send_replace(Some(served(&client).await));
+                        }
                         let error = crate::errors::chain(&error);
                         tracing::warn!(error, "watch of the kinds of routes interrupted, retrying");
                     }

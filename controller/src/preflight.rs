@@ -1,5 +1,6 @@
 //! What keeps a canary from working, found before anything moves: one sentence with object, field, value and the way out.
 
+use analysis::Protocol;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams};
@@ -13,6 +14,7 @@ use crate::Context;
 use crate::apply::wanted_route;
 use crate::around;
 use crate::destination_rules;
+use crate::routes::Routes;
 use crate::systems::{self, Behind};
 use crate::time::from_kube;
 use crate::watched::Workload;
@@ -194,6 +196,9 @@ fn route_trouble(world: &World) -> Option<String> {
     if let Some(refused) = routes.refused.first() {
         return Some(refused.to_string());
     }
+    if let Some(mixed) = mixed_protocols(routes) {
+        return Some(mixed);
+    }
     if routes.all.is_empty() && !world.by_selector() {
         return match wanted_route(world) {
             Ok(Some(_)) => None,
@@ -210,11 +215,20 @@ fn route_trouble(world: &World) -> Option<String> {
     None
 }
 
+/// What fails is told otherwise with gRPC, and a check asks for one of the two.
+fn mixed_protocols(routes: &Routes) -> Option<String> {
+    let of = |wanted| routes.all.iter().find(|r| r.provider.kind().protocol() == wanted);
+    let (http, grpc) = (of(Protocol::Http)?, of(Protocol::Grpc)?);
+    Some(format!(
+        "{http} and {grpc} both name the service, and failures of gRPC are counted otherwise; give each a Service and a canary of its own"
+    ))
+}
+
 /// Routes of others that take a part of the requests, wherever they are. All routes are looked through, so not at rest.
 fn claimed_route(ctx: &Context, world: &World) -> Option<String> {
     let mut kinds: Vec<&'static dyn TrafficProvider> =
         world.routes.all.iter().map(|route| route.provider).collect();
-    kinds.dedup_by_key(|p| p.kind().kind);
+    kinds.dedup_by_key(|p| p.kind().crd());
     kinds.into_iter().find_map(|provider| claimed_by(ctx, world, provider))
 }
 

@@ -46,10 +46,17 @@ const PROOF: TimeDelta = TimeDelta::seconds(1);
 
 /// One look at one canary.
 pub(crate) async fn reconcile(canary: Arc<Canary>, ctx: Arc<Context>) -> Result<Action, Error> {
-    let mut world = World::read(&ctx, &canary).await?;
     let runs = Runs::of(&ctx, &canary);
+    let mut world = World::read(&ctx, &canary, runs.on.as_deref()).await?;
     if runs.on.is_some() {
-        world.around = Some(around::evidence(&ctx, &world).await?);
+        // What isn't known proves nothing, and keeps nobody from ending a run.
+        match around::evidence(&ctx, &world).await {
+            Ok(around) => world.around = Some(around),
+            Err(error) => {
+                let error = crate::errors::chain(&error);
+                world.unproved = Some(format!("what proves the route could not be read: {error}"));
+            }
+        }
     }
     let result = match &runs.on {
         Some(run) => in_run(&ctx, &world, &runs, run).await,

@@ -254,7 +254,8 @@ fn agreed(
 
 /// The canary's share of the requests that the check saw, in percent.
 fn observed(verdict: &Verdict) -> Option<f64> {
-    let (canary, stable) = (verdict.requests.canary?, verdict.requests.stable.unwrap_or_default());
+    // Where stable isn't asked, at 100 %, nothing is known of its part.
+    let (canary, stable) = (verdict.requests.canary?, verdict.requests.stable?);
     percent(canary, canary + stable)
 }
 

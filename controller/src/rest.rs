@@ -207,7 +207,8 @@ async fn start(
         return Ok(Action::requeue(SOON));
     }
     let Some(stable) = seen.serving() else { return Ok(Action::await_change()) };
-    let Ok(plan) = plan(ctx, world).await? else { return Ok(Action::requeue(SOON)) };
+    let Ok(mut plan) = plan(ctx, world).await? else { return Ok(Action::requeue(SOON)) };
+    plan.provider = world.routes.provider.as_ref().and_then(|(name, _)| api::Provider::named(name));
     let retry = action.filter(|_| decision.answer == Some(Answer::Accepted));
     let begun = Start {
         revision: seen.revision.as_str(),

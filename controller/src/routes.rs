@@ -61,8 +61,13 @@ pub(crate) struct Routes {
 
 impl Routes {
     /// Those of the namespace that name the Service. At a tie between providers a run stays with the one that the status names.
-    pub(crate) fn of(caches: &Caches, canary: &Canary, backends: &Backends) -> Self {
-        let wanted = canary.spec.provider.map(api::Provider::name);
+    pub(crate) fn of(
+        caches: &Caches,
+        canary: &Canary,
+        provider: Option<api::Provider>,
+        backends: &Backends,
+    ) -> Self {
+        let wanted = provider.map(api::Provider::name);
         let known = canary.status.as_ref().and_then(|s| s.traffic.as_ref()?.provider.clone());
         let mut found: Vec<Self> = Vec::new();
         for (i, provider) in KINDS.into_iter().enumerate() {
@@ -90,7 +95,7 @@ impl Routes {
         } else {
             found.swap_remove(chosen.unwrap_or_default())
         };
-        if let Some(set) = canary.spec.provider {
+        if let Some(set) = provider {
             chosen.provider = Some((set.name(), "spec.provider says so".to_owned()));
         }
         Self { candidates, ..chosen }

@@ -12,7 +12,7 @@ use rollout::{CanaryPods, Effect, Pods, Revision, Shape, Target, Traffic, Worklo
 
 use crate::Context;
 use crate::replica_sets::Revised;
-use crate::routes::Routes;
+use crate::routes::{Route, Routes};
 use crate::selector::{self, Wanted};
 use crate::trouble;
 use crate::watched::Workload;
@@ -30,16 +30,26 @@ pub(crate) struct World {
     pub(crate) ready: u32,
     pub(crate) backends: Backends,
     pub(crate) routes: Routes,
+    /// That is asked for.
+    provider: Option<api::Provider>,
     /// Of the systems behind the routes.
     pub(crate) capabilities: Capabilities,
     /// What proves that the systems do what they say. Read while a run is on: at rest nothing has to be proved.
     pub(crate) around: Option<Around>,
+    /// Why what would prove the routes could not be read.
+    pub(crate) unproved: Option<String>,
 }
 
 impl World {
     /// # Errors
     /// When the API server doesn't say which ReplicaSets there are.
-    pub(crate) async fn read(ctx: &Context, canary: &Arc<Canary>) -> Result<Self, kube::Error> {
+    pub(crate) async fn read(
+        ctx: &Context,
+        canary: &Arc<Canary>,
+        run: Option<&CanaryRun>,
+    ) -> Result<Self, kube::Error> {
+        // A run goes on with the provider that it has begun with, whatever the spec says by now.
+        let provider = run.and_then(|run| run.spec.plan.provider).or(canary.spec.provider);
         let namespace = canary.namespace().unwrap_or_default();
         let caches = &ctx.caches;
         let (name, service) = (&canary.spec.target_ref.name, &canary.spec.traffic.service.name);
@@ -60,9 +70,11 @@ impl World {
             canary_pods: canary_pods(ctx, &namespace, &canary_name),
             canary_deployment: caches.deployment(&namespace, &canary_name),
             ready: ready_endpoints(ctx, &namespace, &backends.canary),
-            routes: Routes::of(caches, canary, &backends),
+            routes: Routes::of(caches, canary, provider, &backends),
+            provider,
             capabilities: capabilities(canary),
             around: None,
+            unproved: None,
             canary: canary.clone(),
             namespace,
             target,
@@ -123,7 +135,7 @@ impl World {
 
     /// No route splits: the user's Service is pointed at one revision or the other.
     pub(crate) fn by_selector(&self) -> bool {
-        self.canary.spec.provider == Some(api::Provider::Kubernetes)
+        self.provider == Some(api::Provider::Kubernetes)
     }
 
     /// The hash that the pods of the canary have.
@@ -152,6 +164,7 @@ impl World {
             trouble: None,
             settle: self.capabilities.settle,
             observable: self.observable(),
+            by_weight: false, // pods come in whole numbers
         };
         (pinned, traffic)
     }
@@ -160,9 +173,12 @@ impl World {
         let read =
             self.routes.all.iter().map(|route| route.read(&self.backends, self.around.as_ref()));
         let (settle, observable) = (self.capabilities.settle, self.observable());
+        let by_weight = self.by_weight();
         match Observed::together(read) {
             Some(Observed { stored, accepted, trouble }) => {
-                Traffic { stored, accepted, trouble, settle, observable }
+                let accepted = accepted && self.unproved.is_none();
+                let trouble = trouble.or_else(|| self.unproved.clone());
+                Traffic { stored, accepted, trouble, settle, observable, by_weight }
             }
             None => Traffic {
                 stored: None,
@@ -170,6 +186,7 @@ impl World {
                 trouble: Some(format!("no route names service {}", self.backends.service)),
                 settle,
                 observable,
+                by_weight,
             },
         }
     }
@@ -177,6 +194,13 @@ impl World {
     /// The metrics of the systems behind the routes count what is routed, and nothing else.
     fn observable(&self) -> bool {
         self.capabilities.profile.is_some_and(Profile::counts_routed)
+    }
+
+    /// Sidecars count the requests of clients that a gateway's route never sees, and cookies keep clients where they were.
+    fn by_weight(&self) -> bool {
+        let from_everywhere = matches!(self.capabilities.profile, Some(Profile::Istio(_)));
+        let sticky = |route: &Route| route.object.pointer("/spec/weighted/sticky").is_some();
+        self.observable() && !from_everywhere && !self.routes.all.iter().any(sticky)
     }
 
     /// The revision that the user's Service is pinned to. A hash that no ReplicaSet has any more stands for itself.

@@ -165,6 +165,8 @@ pub struct Traffic {
     pub settle: TimeDelta,
     /// The metrics can tell whether a request was routed to the canary: they count no probes and no scrapes.
     pub observable: bool,
+    /// Whether all that they count is shared out by the weight alone: no client stays with its arm, none goes past the route.
+    pub by_weight: bool,
 }
 
 /// The verdict of one check.

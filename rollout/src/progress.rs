@@ -207,8 +207,7 @@ impl Go<'_> {
     /// How the canary's share of the requests differs from its weight: the traffic system does something else than the route says, so
     /// nobody knows what was judged.
     fn disobeyed(&self, verdict: &Verdict) -> Option<String> {
-        // Pods come in whole numbers, and count what probes and scrapes ask as well.
-        if self.plan().rules.by_pods || !self.seen.traffic.observable {
+        if !self.seen.traffic.by_weight {
             return None;
         }
         let observed = self.shape.share(&verdict.requests)?;

@@ -182,7 +182,8 @@ pub struct Routed {
 
 impl Routed {
     pub(crate) fn new(traffic: &Traffic, pinned: bool) -> Self {
-        let Traffic { stored, accepted, trouble, settle: _, observable: _ } = traffic.clone();
+        let Traffic { stored, accepted, trouble, settle: _, observable: _, by_weight: _ } =
+            traffic.clone();
         Self { stored, accepted, pinned, trouble }
     }
 }

@@ -8,7 +8,7 @@
 //! requests are in no number. `istio_request_duration_milliseconds` has Envoy's buckets, from 0.5 ms
 //! to an hour.
 
-use super::promql::GRPC_FAILURES;
+use super::promql::{GRPC_FAILURES, any_of};
 use super::series::{Counter, Histogram, Series, Unit, selector};
 use super::{ArmContext, Protocol};
 
@@ -42,7 +42,9 @@ pub(super) fn series(arm: &ArmContext, reporter: Reporter) -> Series {
     };
     let common = format!("reporter=\"{reporter}\"{protocol},response_code!=\"0\"");
     let pods = format!(
-        "{common},destination_workload_namespace=\"{namespace}\",destination_workload=\"{workload}\""
+        "{common},destination_workload_namespace=\"{namespace}\",destination_workload=\"{workload}\",\
+         destination_service_name=~\"{}\"",
+        any_of([&arm.apex, &arm.service, &format!("{}-canary", arm.apex)])
     );
     let nobody = format!(
         "{common},destination_service_namespace=\"{namespace}\",\

@@ -98,11 +98,13 @@ pub(super) const LONGEST_MATCH: usize = 8192;
 /// A rule comes with a cluster of the gateway's and takes it along, and Envoy Gateway's proxies have it a moment after they send
 /// requests there, and drop it a moment before they stop: of 7,232 testers 34 got a 503 (1.9.1, 200 a second, 15 times on and off).
 /// So a line comes parked, and one that is no longer wanted is parked until the release: when nobody is sent there.
-const PARKED: (&str, &str) = ("x-tidegate-parked", "1");
+///
+/// Its value is the route's uid: nobody outside the cluster knows it, so that nobody meets the condition on purpose.
+const PARKED: &str = "x-tidegate-parked";
 
 /// A line with this condition.
 pub(super) fn is_parked(line: &[Lowered]) -> bool {
-    line.iter().any(|c| !c.query && c.name == PARKED.0)
+    line.iter().any(|c| !c.query && c.name == PARKED)
 }
 
 /// The lines of a route that is split, without that condition, and whether they have it.
@@ -111,7 +113,7 @@ fn lines_there(route: &Value, backends: &Backends) -> Vec<(String, bool)> {
     let said = said.filter(|_| held(route, backends)).unwrap_or_default();
     let line = |line: Vec<Lowered>| {
         let parked = is_parked(&line);
-        let kept = line.iter().filter(|c| c.query || c.name != PARKED.0);
+        let kept = line.iter().filter(|c| c.query || c.name != PARKED);
         let kept: Vec<_> = kept.map(Lowered::words).collect();
         (!kept.is_empty()).then(|| (kept.join("\t"), parked))
     };
@@ -135,15 +137,13 @@ pub(super) fn set_parking(
     shape: &Shape,
     later: impl Fn(&Match) -> bool,
 ) {
+    let uid = object::text(route, "/metadata/uid").to_owned();
+    let value = if uid.is_empty() { "1" } else { &uid };
     let before: Vec<_> = lines_there(route, backends).into_iter().map(|(line, _)| line).collect();
     let now: Vec<_> = shape.matches.iter().filter(|m| !later(m)).map(line).collect();
     let new = shape.matches.iter().map(line).filter(|line| !before.contains(line));
     let all = before.iter().cloned().chain(new).map(|line| {
-        if now.contains(&line) {
-            line
-        } else {
-            format!("{line}\theader exact {} {}", PARKED.0, PARKED.1)
-        }
+        if now.contains(&line) { line } else { format!("{line}\theader exact {PARKED} {value}") }
     });
     let all: Vec<_> = all.collect();
     let [split, (key, _), mirror] = of(backends, Some(shape));
@@ -303,10 +303,11 @@ impl Lowered {
 }
 
 fn matches(value: &str) -> Option<Vec<Match>> {
-    each_line(value)
-        .filter(|line| !line.as_ref().is_some_and(|line| is_parked(line)))
-        .map(|line| Match::new(line?.iter().map(condition).collect()))
-        .collect()
+    let lines = each_line(value).filter(|line| !line.as_ref().is_some_and(|line| is_parked(line)));
+    let all = lines.map(|line| Match::new(line?.iter().map(condition).collect()));
+    let mut all: Vec<Match> = all.collect::<Option<_>>()?;
+    all.sort();
+    Some(all)
 }
 
 /// Each line as the conditions that a route has of it; `None`: it is none of ours.

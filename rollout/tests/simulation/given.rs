@@ -50,6 +50,7 @@ pub(crate) fn seen() -> Observation {
             trouble: None,
             settle: secs(3),
             observable: true,
+            by_weight: true,
         },
         pinned: Some(revision("v1")),
         verdict: None,

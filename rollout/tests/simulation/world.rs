@@ -237,6 +237,7 @@ impl World {
                 trouble: self.route.is_none().then(|| "the route is gone".to_owned()),
                 settle: secs(SETTLE),
                 observable: true,
+                by_weight: true,
             },
             pinned: self.pinned.clone(),
             verdict: self.verdict.clone(),
