@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use analysis::{Profile, Reporter};
+
 use super::{Capabilities, Matching, Mirroring, System, Telemetry, Verification};
 
 const BEGIN: &str = "<!-- made by the tests of `providers` -->\n";
@@ -53,7 +55,7 @@ fn table() -> String {
             },
             if verification == Verification::Stored { "-" } else { yes(system.tells_generation()) },
             settle.num_seconds(),
-            profile.map_or_else(|| "none".to_owned(), |profile| format!("{profile:?}")),
+            profile.map_or("none", metrics),
         )
         .expect("a line");
     }
@@ -68,6 +70,23 @@ fn told_apart(matching: Matching) -> &'static str {
         Matching { header_regex: true, query: false, .. } => "header, cookie",
         Matching { header_regex: false, query: true, .. } => "header, query",
         Matching { header_regex: false, query: false, .. } => "header",
+    }
+}
+
+/// Where `docs/queries.md` has them.
+fn metrics(profile: Profile) -> &'static str {
+    match profile {
+        Profile::Traefik => "[Traefik](queries.md#traefik), route",
+        Profile::TraefikService => "[Traefik](queries.md#traefik), TraefikService",
+        Profile::EnvoyGateway => "[Envoy Gateway](queries.md#envoy-gateway)",
+        Profile::Contour => "[Contour](queries.md#contour-and-kgateway)",
+        Profile::Kgateway => "[kgateway](queries.md#contour-and-kgateway)",
+        Profile::Istio(Reporter::Source) => "[Istio](queries.md#istio), of the clients",
+        Profile::Istio(Reporter::Waypoint) => "[Istio](queries.md#istio), of the waypoints",
+        Profile::IstioProxy => "[Istio without its telemetry](queries.md#istio)",
+        Profile::Linkerd => "[Linkerd](queries.md#linkerd)",
+        Profile::Cilium => "[Cilium](queries.md#cilium)",
+        Profile::Pods => "[Pods](queries.md#pods-that-count-themselves)",
     }
 }
 
