@@ -81,7 +81,7 @@ async fn switched(cluster: &'static Cluster, plane: Plane, namespace: &str) -> R
     let warm = shop.pods().await?.values().filter(|tag| *tag == "1.0").count();
     ensure!(warm == 4, "the old version is kept warm: {:?}", shop.pods().await?);
     shop.until_phase("Succeeded").await?;
-    let ended = now()?;
+    let ended = site.returned().await?;
     site.as_before().await?;
     shop.no_canary_left().await?;
 
@@ -306,7 +306,7 @@ fn a_mix_of_testers_copies_a_group_and_shares_loses_nothing() -> Result<()> {
         site.at("half of the rest", "4/5", "CheckNotDue").await?;
         let shared = now()?;
         shop.until_phase("Succeeded").await?;
-        let ended = now()?;
+        let ended = site.returned().await?;
         site.as_before().await?;
 
         for load in [&users, &group] {
@@ -418,6 +418,15 @@ impl Site {
                 && r.code < 300
         });
         Ok(wrote.count())
+    }
+
+    /// When the traffic returned to the Deployment's own pods. Old ones may be among them for as long as the gateway takes to
+    /// hear that they go, up to 2 s for Traefik.
+    async fn returned(&self) -> Result<f64> {
+        let run = self.shop.run().await?.status.context("a status")?;
+        let entry = run.history.iter().find(|entry| entry.phase == "Finalising");
+        let at = entry.context("the return of the traffic")?.at;
+        Ok((at - chrono::DateTime::UNIX_EPOCH).as_seconds_f64())
     }
 
     /// Waits until the route is as its owner wrote it.
