@@ -15,6 +15,7 @@ use crate::{Cluster, Plane};
 pub struct Requests {
     url: String,
     host: String,
+    headers: Vec<String>,
     per_second: u32,
     new_connections: bool,
 }
@@ -25,6 +26,7 @@ impl Requests {
         Self {
             url: gateway.url().to_owned(),
             host: host.to_owned(),
+            headers: Vec::new(),
             per_second: 100,
             new_connections: false,
         }
@@ -35,6 +37,7 @@ impl Requests {
         Self {
             url: format!("http://{service}.{namespace}.svc.cluster.local"),
             host: String::new(),
+            headers: Vec::new(),
             per_second: 100,
             new_connections: false,
         }
@@ -44,6 +47,13 @@ impl Requests {
     #[must_use]
     pub fn path(mut self, path: &str) -> Self {
         self.url.push_str(path);
+        self
+    }
+
+    /// A header that each request has, such as a tester's.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push(format!("{name}: {value}"));
         self
     }
 
@@ -159,6 +169,7 @@ impl Load {
         let mut generator = Command::new(cluster.dir().join("bin/podrunner"));
         generator
             .args(["load", "-url", &requests.url, "-host", &requests.host])
+            .args(requests.headers.iter().flat_map(|header| ["-header", header]))
             .args(["-rps", &requests.per_second.to_string()])
             .arg("-log")
             .arg(&each)

@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+from collections import Counter
 
 from acts import ACTS
 from cluster import RATE, Cluster, Load, Trouble
@@ -29,7 +30,9 @@ class Demo:
         with Doing("a shop: Deployment, Service and HTTPRoute checkout"):
             cluster.deploy()
             cluster.policies_in_force()
-        self.load = Load(cluster)
+        self.seen = Counter()  # answers by version, as clients saw them
+        self.before = cluster.counts()
+        self.load = Load(cluster, "load", RATE)
         say(f"{time.monotonic() - begin:.0f} s in all. Users send {RATE} requests a second through the gateway.", "  ")
 
     def adopt(self):
@@ -64,11 +67,12 @@ class Demo:
             print(bold(f"{n} of {len(ACTS)}: {act.title}"))
             because = f", because of {act.because}" if act.outcome == "rolled back" else ""
             say(f"It should be {act.outcome}{because}.")
-            wanted = "canary-approval.yaml" if act.says else "canary.yaml"
-            if wanted != canary:
-                canary = wanted
-                self.cluster.type("owner", f"kubectl apply -f {canary}", "hold at 25 %" if act.says else "no hold")
-            told[n] = Release(self.cluster, self.watch, self.load, act, stable).play()
+            if act.canary != canary:
+                canary = act.canary
+                self.cluster.type("owner", f"kubectl apply -f {canary}", act.note)
+            release = Release(self.cluster, self.watch, self.load, act, stable)
+            told[n] = release.play()
+            self.seen += release.seen
             if told[n].outcome == "promoted":
                 stable = act.version
         return told
@@ -81,9 +85,10 @@ class Demo:
         print(bold("Without its canary, everything is as its owner wrote it"))
         cluster.type("owner", "kubectl delete canary checkout")
         self.clean("after the canary", lambda: cluster.left_over() + self.changed())
-        seen, counted = self.load.stop()
-        if seen != counted:
-            self.trouble.append(f"clients had answers {seen}, and pods counted {counted}")
+        self.seen += self.load.stop()
+        counted = Counter(cluster.counts()) - Counter(self.before)
+        if self.seen != counted:
+            self.trouble.append(f"clients had answers {dict(self.seen)}, and pods counted {dict(counted)}")
         return sum(counted.values())
 
     def clean(self, when, left):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-ALL_STEPS = [0, 10, 25, 50, 100]
+ALL_STEPS = (0, 10, 25, 50, 100)
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,15 @@ class Act:
     behaves: dict = field(default_factory=dict)  # the pods' annotations, see tests/cluster/README.md
     served: tuple = (0, 100)  # percent of the act's requests that the new version may have answered, at least and at most
     fails: tuple = (0, 0)  # percent of its own answers that may be failures
-    says: str = ""  # what somebody on call types while it waits at 25 %
+    says: str = ""  # what somebody on call types while it waits for approval
+    canary: str = "canary.yaml"
+    note: str = "no hold"  # what is other about it than the canary of the act before
+    steps: tuple = ALL_STEPS
+    testers: bool = False
 
 
+AT_25 = {"canary": "canary-approval.yaml", "note": "hold at 25 %"}
+BLUE_GREEN = {"canary": "blue-green.yaml", "note": "testers, then 0 to 100 %", "steps": (0, 100), "testers": True}
 ACTS = {
     1: Act("a good version", "good", "1.1", "promoted", served=(40, 95)),
     2: Act(
@@ -34,11 +40,20 @@ ACTS = {
     ),
     5: Act(
         "a version that waits at 25 % until somebody promotes it", "approved", "1.5", "promoted",
-        served=(30, 95), says="promote checkout --reason 'looks good'",
+        served=(30, 95), says="promote checkout --reason 'looks good'", **AT_25,
     ),
     6: Act(
         "a version that waits at 25 %, and somebody aborts it", "aborted", "1.6", "aborted", "oncall",
-        served=(2, 40), says="abort checkout --reason 'not on a Friday'",
+        served=(2, 40), says="abort checkout --reason 'not on a Friday'", **AT_25,
+    ),
+    7: Act(
+        "blue/green: testers see the new version before anyone else", "blue/green", "1.7", "promoted",
+        served=(30, 95), says="promote checkout --reason 'testers like it'", **BLUE_GREEN,
+    ),
+    8: Act(
+        "blue/green: good for testers, but it breaks under everybody's load", "breaks late", "1.8", "rolled back",
+        "success-rate", {"error-rate": "0.5", "error-above": "20"}, served=(5, 70), fails=(1, 50),
+        says="promote checkout --reason 'testers like it'", **BLUE_GREEN,
     ),
 }
 
@@ -53,6 +68,8 @@ class Told:
     seconds: float = 0
     weights: list = field(default_factory=list)  # each intended one, in order
     observed: list = field(default_factory=list)  # (intended, observed) of each check
+    before: dict = field(default_factory=dict)  # who asked before the switch: answers by version
+    writes: dict = field(default_factory=dict)  # of the route, for the switch and for the way back
     served: dict = field(default_factory=dict)  # requests by version, as counted by the pods
     failed: dict = field(default_factory=dict)  # failed requests by version as a user saw it; "" is no pod at all
     stable_pods_stayed: bool = True
@@ -82,14 +99,16 @@ def on_its_way(act, told):
     if act.because not in told.reason:
         yield f"the reason doesn't say {act.because}: {told.reason}"
     up = told.weights[:-1] if len(told.weights) > 1 and told.weights[-1] == 0 else told.weights
-    steps = ALL_STEPS if act.outcome == "promoted" else ALL_STEPS[: len(up)]
+    steps = list(act.steps if act.outcome == "promoted" else act.steps[: len(up)])
     if up != steps:
         yield f"its weights were {arrows(up)}, not {arrows(steps)}"
-    if act.outcome != "promoted" and max(up, default=0) > 50:
+    if act.outcome != "promoted" and not act.testers and max(up, default=0) > 50:
         yield f"it went up to {max(up)} %"
     if max(up, default=0) > 0 and not told.observed:
         yield "no observed weight was told"
     for intended, observed in told.observed:
+        if act.testers and intended == 0:
+            continue  # the testers' share is all that there is
         if abs(intended - observed) > 8:
             yield f"at {intended} % the gateway gave it {observed:.1f} %"
     at_least, at_most = act.served
@@ -100,6 +119,20 @@ def on_its_way(act, told):
     own = told.failed.get(act.version, 0)
     if not at_least <= 100 * own / max(new, 1) <= at_most:
         yield f"{own:,} of its {new:,} answers were failures, not {at_least} to {at_most} %"
+    if act.testers:
+        yield from as_blue_green(act, told)
+
+
+def as_blue_green(act, told):
+    for who, answers in told.before.items():
+        meant = told.stable if who == "users" else act.version
+        if set(answers) != {meant}:
+            yield f"before the switch {who} were answered by {answers}, and should have been by {meant} alone"
+    if not told.before:
+        yield "it was never seen who gets which version before the switch"
+    for what, writes in told.writes.items():
+        if writes != 1:
+            yield f"{what} took {writes} writes of the route, not 1"
 
 
 def arrows(weights):

@@ -5,6 +5,8 @@ import os
 import subprocess
 import time
 import urllib.request
+from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 from screen import typed
@@ -15,6 +17,11 @@ BENCH = ROOT / "tests/cluster"
 GATEWAY = "http://127.0.0.1:10083"
 COUNTS = "http://127.0.0.1:9099/counts"
 RATE = 120
+# Who tests: requests a second, and what they send beside.
+TESTERS = {
+    "testers, by the header x-canary: 1": (10, {"x-canary": "1"}),
+    "testers, by the cookie canary=always": (5, {"Cookie": "theme=dark; canary=always"}),
+}
 
 
 class Trouble(Exception):
@@ -111,11 +118,13 @@ class Cluster:
         self.manifest(f"checkout-{version}.yaml", text.replace(first, first + more))
 
     def canaries(self):
-        """The canary's manifest, and the same with a hold at 25 %."""
-        text = (FILES / "canary.yaml").read_text()
-        if os.environ.get("DEMO_SKIP_ANALYSIS") == "1":
-            text = text.replace("skipAnalysis: false", "skipAnalysis: true")
-        self.manifest("canary.yaml", text)
+        """The canaries' manifests: by steps, the same with a hold at 25 %, and blue/green."""
+        for name in ("canary.yaml", "blue-green.yaml"):
+            text = (FILES / name).read_text()
+            if os.environ.get("DEMO_SKIP_ANALYSIS") == "1":
+                text = text.replace("skipAnalysis: false", "skipAnalysis: true")
+            self.manifest(name, text)
+        text = (self.manifests / "canary.yaml").read_text()
         self.manifest("canary-approval.yaml", text.replace("{weight: 25}", "{weight: 25, hold: {untilApproved: true}}"))
 
     def manifest(self, name, text):
@@ -131,6 +140,18 @@ class Cluster:
         """Requests by version, as the pods count them."""
         shop = json.loads(fetch(COUNTS)).get("shop", {})
         return {version: sum(codes.values()) for version, codes in shop.items()}
+
+    def route_writes(self, since, until):
+        """How often Tidegate wrote the route between two moments, by the API server's audit log."""
+        written = set()
+        for line in (self.folder / "audit.log").read_text().splitlines():
+            if '"httproutes"' not in line or "system:serviceaccount:tidegate-system:tidegate" not in line:
+                continue
+            event = json.loads(line)
+            code, at = event.get("responseStatus", {}).get("code", 0), datetime.fromisoformat(event["requestReceivedTimestamp"])
+            if event["verb"] in ("patch", "update") and code < 300 and since < at.timestamp() <= until:
+                written.add(event["auditID"])
+        return len(written)
 
     def owned(self):
         """What the owner wrote, as the API server has it; but for what each release changes."""
@@ -175,28 +196,25 @@ def fetch(url, host=None):
 class Load:
     """Requests at a constant rate through the gateway, whatever comes back."""
 
-    def __init__(self, cluster):
-        self.cluster = cluster
-        self.seconds = cluster.folder / "load-seconds.json"
-        self.before = cluster.counts()
-        command = [cluster.folder / "bin/podrunner", "load", "-url", GATEWAY, "-host", "checkout.example.com", "-rps", RATE, "-per-second", self.seconds]
-        self.process = cluster.start("load", command, cluster.owner, stdout=subprocess.PIPE, text=True)
+    def __init__(self, cluster, name, rate, headers=None):
+        self.seconds = cluster.folder / f"{name}-seconds.json"
+        command = [cluster.folder / "bin/podrunner", "load", "-url", GATEWAY, "-host", "checkout.example.com", "-rps", rate, "-per-second", self.seconds]
+        for header, value in (headers or {}).items():
+            command += ["-header", f"{header}: {value}"]
+        self.process = cluster.start(name, command, cluster.owner, stdout=subprocess.PIPE, text=True)
 
-    def failed(self, since, until):
-        """Failed requests between two moments, by the version that answered."""
-        failed = {}
+    def answers(self, since, until, what="requests"):
+        """Requests between two moments by the version that answered, or those of them that failed."""
+        counts = Counter()
         for line in self.seconds.read_text().splitlines():
             second = json.loads(line)
             if since < second["time"] <= until:
                 for version, answers in second["versions"].items():
-                    if answers["failed"]:
-                        failed[version] = failed.get(version, 0) + answers["failed"]
-        return failed
+                    counts[version] += answers[what]
+        return +counts
 
     def stop(self):
-        """Ends it; the answers by version, as the clients saw them, and as the pods counted them."""
+        """Ends it; all answers by version, as the clients saw them."""
         self.process.terminate()
         summary = json.loads(self.process.communicate(timeout=30)[0])
-        seen = {version: a["requests"] for version, a in summary["versions"].items() if version}
-        counted = {version: n - self.before.get(version, 0) for version, n in self.cluster.counts().items()}
-        return seen, {version: n for version, n in counted.items() if n}
+        return Counter({version: a["requests"] for version, a in summary["versions"].items() if version})

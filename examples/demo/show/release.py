@@ -1,9 +1,11 @@
 """One act: a release from its first command to its end, and what it has shown."""
 
 import time
+from collections import Counter
 
 from acts import Told
-from screen import Follower, bad, good, say
+from cluster import TESTERS, Load
+from screen import Follower, bad, faint, good, say
 
 LONGEST = 120  # seconds that a release may take
 
@@ -14,6 +16,10 @@ class Release:
         self.told = Told(stable=stable)
         self.known = {s["run"]["name"] for s in watch.states if s.get("run")}
         self.checked = None
+        self.testers = {}  # their load, from when Tidegate looks for them
+        self.tested_since = 0
+        self.seen = Counter()  # answers to testers by version, as they saw them
+        self.at = {}  # when somebody was asked, and when everybody was first seen to be switched, and back
 
     def play(self):
         cluster, act, told = self.cluster, self.act, self.told
@@ -26,9 +32,11 @@ class Release:
         if told.outcome != "promoted":
             told.stable_pods_stayed = cluster.pods(told.stable) == pods
             self.revert()
+        self.seen = sum((load.stop() for load in self.testers.values()), Counter())
         time.sleep(1.2)  # the load writes down each second at its end
         told.served = {v: n - counts.get(v, 0) for v, n in cluster.counts().items() if n != counts.get(v, 0)}
-        told.failed = self.load.failed(since, time.time())
+        loads = [self.load, *self.testers.values()]
+        told.failed = dict(sum((load.answers(since, time.time(), "failed") for load in loads), Counter()))
         return told
 
     def bump(self):
@@ -47,9 +55,35 @@ class Release:
             if status and waits(status):
                 time.sleep(3)  # for people to read it
         if self.act.says and status and waits(status):
+            if self.act.testers:
+                self.before_the_switch()
+            self.at["asked"] = time.time()
             self.cluster.type("oncall", f"tidegate {self.act.says}")
+            if self.act.testers:
+                status = self.switched()
+                if status and self.over(status):
+                    return status
             with Follower(self.cluster) as follower:
                 status = self.until(self.over, follower)
+        return status
+
+    def before_the_switch(self):
+        """Who gets which version, side by side."""
+        told, act = self.told, self.act
+        now = time.time()
+        told.before = {who: load.answers(self.tested_since, now) for who, load in {"users": self.load, **self.testers}.items()}
+        print()
+        say(f"At weight 0, the requests of the last {now - self.tested_since:.0f} s were answered by")
+        print(faint(f"{'':46}{'STABLE ' + told.stable:>12}{'CANARY ' + act.version:>14}"))
+        for who, answers in told.before.items():
+            print(f"  {who:44}{answers[told.stable]:12,}{answers[act.version]:14,}", flush=True)
+
+    def switched(self):
+        """Shows what is kept while everybody is on the new version."""
+        with Follower(self.cluster) as follower:
+            status = self.until(lambda s: self.over(s) or s["traffic"].get("stored") == 100, follower)
+        if status and not self.over(status):
+            self.cluster.type("oncall", "kubectl get deployments", "the version before is kept warm")
         return status
 
     def until(self, so, follower):
@@ -71,6 +105,15 @@ class Release:
         traffic = status.get("traffic")
         if not self.runs(status):
             return
+        waiting = (status.get("waitingFor") or {}).get("reason")
+        if self.act.testers and not self.testers and waiting == "CheckNotDue":
+            self.tested_since = time.time()
+            for n, (who, (rate, headers)) in enumerate(TESTERS.items()):
+                self.testers[who] = Load(self.cluster, f"testers-{self.act.version}-{n}", rate, headers)
+        if traffic.get("stored") == 100:
+            self.at.setdefault("switched", time.time())
+        elif "switched" in self.at:
+            self.at.setdefault("back", time.time())
         at = traffic.get("observedAt")
         if at and at != self.checked:
             self.checked = at
@@ -94,6 +137,17 @@ class Release:
         colour = good if told.outcome == act.outcome else bad
         print(colour(f"{act.version} {told.outcome} after {told.seconds:.0f} s"))
         say(told.reason, "  ")
+        self.writes()
+
+    def writes(self):
+        """How many writes of the route it took to move everybody."""
+        at, writes = self.at, self.told.writes
+        if not self.act.testers or "switched" not in at:
+            return
+        writes["the switch"] = self.cluster.route_writes(at["asked"], at["switched"])
+        if self.told.outcome != "promoted" and "back" in at:
+            writes["the way back"] = self.cluster.route_writes(at["switched"], at["back"])
+        say("writes of the route: " + ", ".join(f"{what} {n}" for what, n in writes.items()), "  ")
 
     def revert(self):
         """The owner takes the bad version back, where it is kept."""

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -14,14 +15,15 @@ type behaviour struct {
 	version   string
 	errorRate float64 // share of requests that fail
 	errorCode int
+	calm      float64       // so many requests a second never fail
 	latency   time.Duration // median
 	spread    float64       // sigma of the log-normal around it
 	slowRate  float64       // share of requests that take slow instead
 	slow      time.Duration
 }
 
-// next says what becomes of one request.
-func (b *behaviour) next() (code int, takes time.Duration) {
+// next says what becomes of one request, the nth that came to its pod within this second.
+func (b *behaviour) next(nth int) (code int, takes time.Duration) {
 	code, takes = 200, b.latency
 	if b.spread > 0 {
 		takes = time.Duration(float64(takes) * math.Exp(rand.NormFloat64()*b.spread))
@@ -29,10 +31,27 @@ func (b *behaviour) next() (code int, takes time.Duration) {
 	if b.slowRate > 0 && rand.Float64() < b.slowRate {
 		takes = b.slow
 	}
-	if b.errorRate > 0 && rand.Float64() < b.errorRate {
+	if b.errorRate > 0 && float64(nth) > b.calm && rand.Float64() < b.errorRate {
 		code = b.errorCode
 	}
 	return code, takes
+}
+
+// counter numbers requests within each second.
+type counter struct {
+	mu     sync.Mutex
+	second int64
+	n      int
+}
+
+func (c *counter) next(now time.Time) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now.Unix() != c.second {
+		c.second, c.n = now.Unix(), 0
+	}
+	c.n++
+	return c.n
 }
 
 func (p *pod) behaviour() *behaviour {
@@ -53,6 +72,7 @@ func (p *pod) behaviour() *behaviour {
 		version:   p.setting("version"),
 		errorRate: number("error-rate", 0),
 		errorCode: int(number("error-code", 500)),
+		calm:      number("error-above", 0),
 		latency:   milliseconds("latency-ms"),
 		spread:    number("latency-spread", 0),
 		slowRate:  number("slow-rate", 0),

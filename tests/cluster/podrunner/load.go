@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net"
 	"net/http"
@@ -14,6 +16,7 @@ import (
 	"os/signal"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -25,6 +28,15 @@ func load(args []string) {
 	f := flag.NewFlagSet("load", flag.ExitOnError)
 	url := f.String("url", "", "where to send GET requests")
 	host := f.String("host", "", "Host header; empty: the URL's")
+	headers := http.Header{}
+	f.Func("header", "`NAME: VALUE`, a header of each request; may be repeated", func(text string) error {
+		name, value, found := strings.Cut(text, ":")
+		if !found {
+			return errors.New("a header is NAME: VALUE")
+		}
+		headers.Add(name, strings.TrimSpace(value))
+		return nil
+	})
 	rps := f.Float64("rps", 100, "requests per second")
 	duration := f.Duration("duration", 0, "for how long; 0: until a signal")
 	timeout := f.Duration("timeout", 10*time.Second, "a request without an answer by then has failed")
@@ -54,7 +66,7 @@ func load(args []string) {
 	start := time.Now()
 	for i := 0; sleepUntil(stop, start.Add(time.Duration(float64(i)/(*rps)*float64(time.Second)))); i++ {
 		wg.Go(func() {
-			r := send(client, *url, *host)
+			r := send(client, *url, *host, headers)
 			all.add(r)
 			log.add(r)
 		})
@@ -85,7 +97,7 @@ type result struct {
 // failed: no answer, or one that says so.
 func (r *result) failed() bool { return r.code == 0 || r.code >= 400 }
 
-func send(client *http.Client, url, host string) *result {
+func send(client *http.Client, url, host string, headers http.Header) *result {
 	r := &result{at: time.Now()}
 	defer func() { r.took = time.Since(r.at) }()
 	req, err := http.NewRequest("GET", url, nil)
@@ -94,6 +106,7 @@ func send(client *http.Client, url, host string) *result {
 		return r
 	}
 	req.Host = host
+	maps.Copy(req.Header, headers)
 	resp, err := client.Do(req)
 	if err != nil {
 		r.err = err.Error()

@@ -48,6 +48,7 @@ type server struct {
 	listening       map[string]endpoint // by address
 	metrics         *metrics
 	served          *totals
+	came            counter
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -56,7 +57,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	start, b := time.Now(), s.now.Load()
-	code, takes := b.next()
+	code, takes := b.next(s.came.next(start))
 	time.Sleep(takes)
 	// Counted before it is sent, so that whoever has the answer finds it counted.
 	s.metrics.add(code, time.Since(start))
