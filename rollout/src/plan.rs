@@ -245,12 +245,9 @@ impl Plan {
     /// What the route looks like in the step at this index: testers come first.
     pub fn shape(&self, index: usize) -> Shape {
         let step = self.step(index);
-        // In one order: what is read back of a route is in the order in which it has come about.
         let mut matches = self.testers.clone();
         matches.extend(step.matches);
-        matches.sort();
-        matches.dedup();
-        Shape { weight: step.weight, matches, mirror: step.mirror }
+        Shape { weight: step.weight, matches, mirror: step.mirror }.in_order()
     }
 }
 

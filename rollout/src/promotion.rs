@@ -53,12 +53,13 @@ pub(crate) fn decide(
                 return go.enter(S::Isolate, Reason::Isolating { available, wanted });
             }
             let reason = Reason::RollingOut { available, wanted };
-            go.when(rolled, TimeDelta::zero(), S::Return, reason)
+            // Some gateways still know the old pods.
+            go.when(rolled, settle, S::Return, reason)
         }
         S::Isolate => {
             let alone = !strays && target.is_some_and(|t| available >= t.replicas);
             let reason = Reason::Isolating { available, wanted };
-            go.when(alone, TimeDelta::zero(), S::Return, reason)
+            go.when(alone, settle, S::Return, reason)
         }
         // Started by others, for nobody else may: the Service must not point at pods that are about to go.
         S::Return | S::Exclude if strays => {

@@ -43,6 +43,14 @@ pub enum Pattern {
 }
 
 impl Shape {
+    /// With its matches in one order, whichever they have come about in.
+    #[must_use]
+    pub fn in_order(mut self) -> Self {
+        self.matches.sort();
+        self.matches.dedup();
+        self
+    }
+
     /// This weight and nothing else.
     pub fn weight(weight: Weight) -> Self {
         Self { weight, ..Self::default() }

@@ -304,10 +304,7 @@ impl Lowered {
 
 fn matches(value: &str) -> Option<Vec<Match>> {
     let lines = each_line(value).filter(|line| !line.as_ref().is_some_and(|line| is_parked(line)));
-    let all = lines.map(|line| Match::new(line?.iter().map(condition).collect()));
-    let mut all: Vec<Match> = all.collect::<Option<_>>()?;
-    all.sort();
-    Some(all)
+    lines.map(|line| Match::new(line?.iter().map(condition).collect())).collect()
 }
 
 /// Each line as the conditions that a route has of it; `None`: it is none of ours.

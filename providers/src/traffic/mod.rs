@@ -122,7 +122,7 @@ pub trait TrafficProvider: fmt::Debug + Send + Sync {
             accepted: stored.trouble.is_none() && answer.refused.is_none(),
             // A canary without requests may be without pods.
             trouble: stored.trouble.or(answer.refused).or(answer.complaint.filter(|_| !idle)),
-            stored: stored.shape,
+            stored: stored.shape.map(Shape::in_order),
         }
     }
 }

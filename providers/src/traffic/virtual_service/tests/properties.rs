@@ -37,7 +37,7 @@ proptest! {
         prop_assume!(VirtualService.obstacle(&route, &shop(), &shape).is_none());
         let split = render(&route, Some(&shape));
         let seen = VirtualService.read(&split, &shop());
-        prop_assert_eq!((seen.stored, seen.trouble), (Some(shape.clone()), None));
+        prop_assert_eq!((seen.stored, seen.trouble), (Some(shape.clone().in_order()), None));
         // Found again while it is split, the same way.
         prop_assert_eq!(find([&split]), found);
         prop_assert_eq!(VirtualService.obstacle(&split, &shop(), &shape), None);
