@@ -131,10 +131,9 @@ pub(crate) fn trouble(systems: &[System]) -> Option<String> {
             names(systems).join(", ")
         ));
     }
-    let known = System::KNOWN.map(|system| system.to_string()).join(", ");
     systems.iter().find(|system| system.capabilities().profile.is_none()).map(|system| {
         format!(
-            "the routes are programmed by {system}, whose metrics are not known yet; known: {known}"
+            "the routes are programmed by {system}, whose metrics are not known yet; have them programmed by another, or split by none: spec.provider kubernetes"
         )
     })
 }

@@ -153,7 +153,7 @@ fn without_its_route_a_run_says_so_and_goes_on_when_it_is_back() -> Result<()> {
         shop.delete(Kind::Route, &shop.route()).await?;
         shop.canary_so("told that its route is missing", |status| {
             let message = status["waitingFor"]["message"].as_str().unwrap_or_default();
-            message.contains("no HTTPRoute names service shop")
+            message.contains("no route names service shop")
         })
         .await?;
         shop.create(Kind::Route, &shop.app.routes().next().context("a route")?).await?;

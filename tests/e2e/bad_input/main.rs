@@ -47,7 +47,7 @@ fn what_a_canary_needs_and_is_not_there() -> Result<()> {
         mistake(
             Input::good("no-route").without("HTTPRoute"),
             &[
-                "no HTTPRoute in namespace no-route names service shop; write one, or set spec.traffic.route",
+                "in namespace no-route names service shop; write one, set spec.traffic.route, or set spec.provider",
             ],
             Way::Written,
         ),
@@ -136,7 +136,7 @@ fn what_is_not_as_it_has_to_be() -> Result<()> {
                 .with("HTTPRoute/spec/parentRefs", json!([{"name": "other"}]))
                 .and(other)
                 .and(gateway),
-            &["the gateway's controller is example.com/other, whose metrics are not known yet"],
+            &["the routes are programmed by example.com/other, whose metrics are not known yet"],
             Way::Written,
         ),
         mistake(

@@ -513,7 +513,12 @@ async fn meshed(cluster: &'static Cluster, space: &str, controller: &str) -> Res
             "lastTransitionTime": "2026-11-24T03:00:00Z", "observedGeneration": stored["metadata"]["generation"],
         })
     };
-    let conditions = [condition("Accepted", "Accepted"), condition("ResolvedRefs", "ResolvedRefs")];
+    let mut conditions =
+        vec![condition("Accepted", "Accepted"), condition("ResolvedRefs", "ResolvedRefs")];
+    if controller.starts_with("istio.io/") {
+        // Only where ambient is on: istio/istio pilot/pkg/config/kube/gateway/conditions.go.
+        conditions.push(condition("ResolvedWaypoints", "ResolvedWaypoints"));
+    }
     let answer = json!({"status": {"parents": [
         {"controllerName": controller, "parentRef": parent, "conditions": conditions}]}});
     let (answer, target) = (answer.to_string(), format!("httproute/{route}"));
