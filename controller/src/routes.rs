@@ -95,8 +95,15 @@ impl Routes {
         } else {
             found.swap_remove(chosen.unwrap_or_default())
         };
-        if let Some(set) = provider {
-            chosen.provider = Some((set.name(), "spec.provider says so".to_owned()));
+        match (provider, canary.spec.provider) {
+            (Some(set), Some(_)) => {
+                chosen.provider = Some((set.name(), "spec.provider says so".to_owned()));
+            }
+            // What a run has begun with, though nothing shows it any more.
+            (Some(kept), None) if chosen.provider.is_none() => {
+                chosen.provider = Some((kept.name(), "the run began with it".to_owned()));
+            }
+            (Some(_) | None, None) | (None, Some(_)) => {}
         }
         Self { candidates, ..chosen }
     }

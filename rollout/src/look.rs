@@ -8,8 +8,8 @@ use crate::{Observation, Phase, Plan, PromotionStage, RetreatStage, Run, Timed};
 /// keep a broken canary alive for ever, nor a lost route the canary object. Requests that were seen are no silence.
 pub(crate) const GIVE_UP: TimeDelta = TimeDelta::minutes(2);
 
-/// The longest window: five scrapes of one a minute, which is Prometheus' default.
-const LONGEST: TimeDelta = TimeDelta::minutes(5);
+/// The longest window: rarely anybody wants to see each canary live for longer.
+const LONGEST: TimeDelta = TimeDelta::seconds(60);
 const SHORTEST: TimeDelta = TimeDelta::seconds(1);
 
 /// A look that is to be made before a stage is left.
