@@ -2,8 +2,6 @@
 
 mod conflict;
 mod find;
-mod grpc;
-mod linkerd;
 mod managed;
 mod mirror;
 mod obstacle;
@@ -15,6 +13,8 @@ mod stored;
 mod testers;
 mod traefik;
 
+use std::fmt;
+
 use rollout::Shape;
 use serde_json::{Value, json};
 
@@ -23,10 +23,7 @@ use super::{
     TrafficProvider, Wanted,
 };
 
-pub use grpc::GrpcRoute;
-pub use linkerd::LinkerdRoute;
-
-/// What a route is about: all that differs between the two kinds.
+/// What a route is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Requests {
     Http,
@@ -56,16 +53,64 @@ impl Requests {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HttpRoute;
 
-impl TrafficProvider for HttpRoute {
+/// `GRPCRoute` of Gateway API: split as an [`HttpRoute`] is, but its requests have no query.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GrpcRoute;
+
+/// Linkerd's own `HTTPRoute`, of `policy.linkerd.io`, on a Service: for clusters without Gateway API, the same fields under another
+/// group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkerdRoute;
+
+/// A kind of route with the fields of Gateway API, and all that differs between two of them.
+trait GatewayRoute: fmt::Debug + Send + Sync {
+    const KIND: &RouteKind;
+    const REQUESTS: Requests;
+
+    /// As [`TrafficProvider::managed`].
+    fn made(wanted: &Managed) -> Result<Value, String>;
+}
+
+impl GatewayRoute for HttpRoute {
+    const KIND: &RouteKind = &RouteKind {
+        group: "gateway.networking.k8s.io",
+        version: "v1",
+        kind: "HTTPRoute",
+        plural: "httproutes",
+        rules: "rules",
+        provider: "gateway-api",
+    };
+    const REQUESTS: Requests = Requests::Http;
+
+    fn made(wanted: &Managed) -> Result<Value, String> {
+        Ok(wanted.object(Self::KIND, &managed::spec(wanted)))
+    }
+}
+
+impl GatewayRoute for GrpcRoute {
+    const KIND: &RouteKind =
+        &RouteKind { kind: "GRPCRoute", plural: "grpcroutes", ..*HttpRoute::KIND };
+    const REQUESTS: Requests = Requests::Grpc;
+
+    fn made(_: &Managed) -> Result<Value, String> {
+        Err("gateways: no GRPCRoute is made where there is none; write one that names the service"
+            .into())
+    }
+}
+
+impl GatewayRoute for LinkerdRoute {
+    const KIND: &RouteKind =
+        &RouteKind { group: "policy.linkerd.io", version: "v1beta3", ..*HttpRoute::KIND };
+    const REQUESTS: Requests = Requests::Http;
+
+    fn made(_: &Managed) -> Result<Value, String> {
+        Err("no route of policy.linkerd.io is made; install Gateway API, or write the route yourself".into())
+    }
+}
+
+impl<R: GatewayRoute> TrafficProvider for R {
     fn kind(&self) -> &'static RouteKind {
-        &RouteKind {
-            group: "gateway.networking.k8s.io",
-            version: "v1",
-            kind: "HTTPRoute",
-            plural: "httproutes",
-            rules: "rules",
-            provider: "gateway-api",
-        }
+        R::KIND
     }
 
     fn services(&self, route: &Value) -> Vec<String> {
@@ -89,23 +134,23 @@ impl TrafficProvider for HttpRoute {
     }
 
     fn obstacle(&self, route: &Value, backends: &Backends, shape: &Shape) -> Option<Refused> {
-        obstacle::find(Requests::Http, route, backends, shape)
+        obstacle::find(R::REQUESTS, route, backends, shape)
     }
 
     fn render(&self, live: &Value, backends: &Backends, shape: Option<&Shape>) -> Value {
-        split::render(Requests::Http, live, backends, shape)
+        split::render(R::REQUESTS, live, backends, shape)
     }
 
     fn on_the_way(&self, live: &Value, backends: &Backends, shape: &Shape) -> Option<Value> {
-        split::on_the_way(Requests::Http, live, backends, shape)
+        split::on_the_way(R::REQUESTS, live, backends, shape)
     }
 
     fn stored(&self, live: &Value, backends: &Backends) -> Stored {
-        stored::read(Requests::Http, live, backends)
+        stored::read(R::REQUESTS, live, backends)
     }
 
     fn managed(&self, wanted: &Managed) -> Result<Value, String> {
-        Ok(wanted.object(self.kind(), &managed::spec(wanted)))
+        R::made(wanted)
     }
 
     fn answer(&self, live: &Value) -> Answer {
