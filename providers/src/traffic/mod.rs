@@ -187,14 +187,12 @@ pub const KINDS: [&dyn TrafficProvider; 7] = [
 pub fn names_of_kinds(provider: Option<&str>) -> String {
     let wanted = |kind: &&RouteKind| provider.is_none_or(|p| p == kind.provider);
     let split = KINDS.iter().map(|p| p.kind()).filter(|kind| !kind.rules.is_empty());
-    let mut names: Vec<_> = split.filter(wanted).map(|kind| kind.kind).collect();
-    let mut seen = Vec::new();
-    names.retain(|name| {
-        !seen.contains(name) && {
-            seen.push(*name);
-            true
+    let mut names = Vec::new();
+    for kind in split.filter(wanted) {
+        if !names.contains(&kind.kind) {
+            names.push(kind.kind);
         }
-    });
+    }
     names.join(" or ")
 }
 

@@ -417,11 +417,6 @@ impl Capabilities {
     /// Of two systems that are split together: what both can. Their metrics can't be read as one.
     #[must_use]
     pub fn and(self, other: &Self) -> Self {
-        let both = |a: Mirroring, b: Mirroring| match (a, b) {
-            (Mirroring::No, _) | (_, Mirroring::No) => Mirroring::No,
-            (Mirroring::Whole, _) | (_, Mirroring::Whole) => Mirroring::Whole,
-            (Mirroring::Percent, Mirroring::Percent) => Mirroring::Percent,
-        };
         Self {
             settle: self.settle.max(other.settle),
             profile: self.profile.filter(|p| Some(*p) == other.profile),
@@ -431,7 +426,7 @@ impl Capabilities {
                 header_regex: self.matching.header_regex && other.matching.header_regex,
                 query: self.matching.query && other.matching.query,
             },
-            mirroring: both(self.mirroring, other.mirroring),
+            mirroring: self.mirroring.min(other.mirroring),
             verification: self.verification.min(other.verification),
         }
     }
