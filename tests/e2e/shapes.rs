@@ -163,18 +163,14 @@ async fn losses(site: &Site<'_>, shapes: &[Shape]) -> Result<()> {
             site.accepted().await
         };
         for weight in [0, 50, 100, 0] {
-            for _ in 0..3 {
-                let weight = Weight::new(weight).context("a weight")?;
-                write(Some(Shape { weight, ..shape.clone() })).await?;
-                write(Some(Shape::weight(weight))).await?;
-            }
+            let weight = Weight::new(weight).context("a weight")?;
+            write(Some(Shape { weight, ..shape.clone() })).await?;
+            write(Some(Shape::weight(weight))).await?;
         }
         // A run sends nobody to the canary before the release.
-        for _ in 0..3 {
-            write(Some(shape.clone())).await?;
-            write(Some(at(0))).await?;
-            write(None).await?;
-        }
+        write(Some(shape.clone())).await?;
+        write(Some(at(0))).await?;
+        write(None).await?;
         let each = [users.each()?, testers.each()?].concat();
         let failed = each.iter().filter(|request| request.code != 200);
         let failed: Vec<_> = failed
@@ -299,14 +295,16 @@ impl<'a> Site<'a> {
 
     /// Until the route has it: testers take two writes.
     async fn shape(&self, shape: &Shape) -> Result<()> {
-        loop {
+        let mut seen = None;
+        for _ in 0..4 {
             self.write(Some(shape)).await?;
             self.accepted().await?;
-            let seen = HttpRoute.read(&self.live().await?, &self.backends);
-            if seen.stored.as_ref() == Some(shape) {
+            seen = HttpRoute.read(&self.live().await?, &self.backends).stored.map(Shape::in_order);
+            if seen.as_ref() == Some(&shape.clone().in_order()) {
                 return Ok(());
             }
         }
+        anyhow::bail!("{shape} is written, the route has {seen:?}")
     }
 
     /// How many requests stable and the canary answered.

@@ -345,13 +345,20 @@ impl Shop {
     async fn goes_through(&self, shares: &[Option<u8>], soon: f64) -> Result<()> {
         let load = self.load().await?;
         let mut slowest: f64 = 0.0;
+        let mut writes = vec![];
         for percent in shares {
             let written = self.write(percent.and_then(share).as_ref()).await?;
+            writes.push((percent, written));
             match percent.unwrap_or(0) {
                 0 => slowest = slowest.max(self.only(&load, written, "1.0").await?),
                 100 => slowest = slowest.max(self.only(&load, written, "2.0").await?),
                 percent => self.about(&load, percent).await?,
             }
+        }
+        let failed = load.each()?.into_iter().filter(|r| r.code != 200);
+        for request in failed {
+            let last = writes.iter().rfind(|(_, at)| *at <= request.sent);
+            println!("{request:?}, {:.3} s after {last:?}", last.map_or(0.0, |(_, at)| request.sent - at));
         }
         let summary = load.stop().await?;
         println!(
