@@ -27,6 +27,9 @@ use super::{
 /// Weights have no default here, and the one of a service that is alone means nothing. So that it comes back as it was, the sum of the
 /// two keeps it: 100 stands for none, 100·(w+2) for a w that was written.
 ///
+/// It comes and goes with no requests to the canary: Contour tells its Envoy of clusters and of routes apart from each other, and requests
+/// to a cluster that is gone a few milliseconds before its route get a 503.
+///
 /// Testers get a route of their own behind it, a copy with more conditions: of two routes that fit, Contour takes the one with more of
 /// them, wherever it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
