@@ -166,12 +166,11 @@ fn contour_sends_testers_to_the_canary_and_copies_of_other_requests() -> Result<
             Ok((35..65).contains(&percent).then_some(()))
         })
         .await?;
-        let written = shop.write(None).await?;
-        shop.only(&load, written, "1.0").await?;
-        ensure!(
-            version(&[("cookie", "canary=always")], "").await? == "1.0",
-            "testers are users again"
-        );
+        shop.write(None).await?;
+        wait_for("testers to be users again", ENOUGH, async || {
+            Ok((version(&[("cookie", "canary=always")], "").await? == "1.0").then_some(()))
+        })
+        .await?;
         let summary = load.stop().await?;
         ensure!(summary.failed == 0 && summary.by("2.0") == 0, "{summary:?}");
         Ok(())
@@ -345,6 +344,7 @@ impl Shop {
         for percent in shares {
             let written = self.write(percent.and_then(share).as_ref()).await?;
             writes.push((percent, written));
+            self.accepted().await?;
             match percent.unwrap_or(0) {
                 0 => slowest = slowest.max(self.only(&load, written, "1.0").await?),
                 100 => slowest = slowest.max(self.only(&load, written, "2.0").await?),
@@ -365,6 +365,16 @@ impl Shop {
         ensure!(summary.failed == 0, "{summary:?}");
         ensure!(slowest < soon, "{slowest} s until a write was in effect");
         Ok(())
+    }
+
+    /// As the controller waits before it writes again.
+    async fn accepted(&self) -> Result<()> {
+        wait_for("the write to be accepted", ENOUGH, async || {
+            let live = self.objects.get(&self.name).await?;
+            let seen = self.objects.provider.read(&live, self.objects.backends());
+            Ok(seen.accepted.then_some(()))
+        })
+        .await
     }
 
     /// Waits until the last second's requests were all answered by this version: how long after the write another answered.
