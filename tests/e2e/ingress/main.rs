@@ -11,4 +11,4 @@ use std::time::Duration;
 use tests::Plane;
 
 const PLANES: &[Plane] = &[Plane::Prometheus, Plane::Contour, Plane::Traefik];
-const ENOUGH: Duration = Duration::from_secs(60);
+const ENOUGH: Duration = Duration::from_mins(1);

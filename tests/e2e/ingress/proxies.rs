@@ -354,7 +354,10 @@ impl Shop {
         let failed = load.each()?.into_iter().filter(|r| r.code != 200);
         for request in failed {
             let last = writes.iter().rfind(|(_, at)| *at <= request.sent);
-            println!("{request:?}, {:.3} s after {last:?}", last.map_or(0.0, |(_, at)| request.sent - at));
+            println!(
+                "{request:?}, {:.3} s after {last:?}",
+                last.map_or(0.0, |(_, at)| request.sent - at)
+            );
         }
         let summary = load.stop().await?;
         println!(
