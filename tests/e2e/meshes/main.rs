@@ -254,7 +254,11 @@ fn the_canarys_pods_stay_until_ciliums_proxies_are_told_that_it_gets_nothing() -
         }))
         .await?;
         shop.write(&shop.app().version("2.0")).await?;
-        shop.until("20 %", |s| s.traffic.as_ref().is_some_and(|t| t.stored == 20)).await?;
+        // The proxies have been told of it: they have something to be stuck with.
+        let told = |s: &api::CanaryStatus| {
+            s.traffic.as_ref().is_some_and(|t| t.stored == 20 && t.accepted)
+        };
+        shop.until("20 % in the proxies", told).await?;
         player.stick(true);
         let (state, says) = shop.ask(api::ActionVerb::Abort).await?;
         ensure!(state == api::ActionState::Accepted, "{says}");
