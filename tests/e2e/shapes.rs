@@ -295,16 +295,15 @@ impl<'a> Site<'a> {
 
     /// Until the route has it: testers take two writes.
     async fn shape(&self, shape: &Shape) -> Result<()> {
-        let mut seen = None;
-        for _ in 0..4 {
+        let wanted = shape.clone().in_order();
+        wait_for(&format!("the route to have {shape}"), ENOUGH, async || {
             self.write(Some(shape)).await?;
             self.accepted().await?;
-            seen = HttpRoute.read(&self.live().await?, &self.backends).stored.map(Shape::in_order);
-            if seen.as_ref() == Some(&shape.clone().in_order()) {
-                return Ok(());
-            }
-        }
-        anyhow::bail!("{shape} is written, the route has {seen:?}")
+            let stored = HttpRoute.read(&self.live().await?, &self.backends).stored;
+            ensure!(stored.map(Shape::in_order).as_ref() == Some(&wanted), "it has another");
+            Ok(Some(()))
+        })
+        .await
     }
 
     /// How many requests stable and the canary answered.
